@@ -1,0 +1,21 @@
+"""What the parts of callwarden have agreed: records, topics, the event log, keys, clock, metric names, errors.
+
+Files, in the order in which a datum meets them:
+
+identity        who is spoken about: calls, legs, roles, record ids
+lifecycle       what happened to a call: started, legs, hold, ended
+audio           sealed blocks of G.711 or L16 payload on a call's timeline
+transcript      words: raw segments, redacted segments, progress, ends
+finding         what a rule found, the alert it raised, who answered it
+recording       the bleeped recording that was kept
+audit_entry     who looked at or changed what, and why
+call_document   the folded, redacted call that is searched and shown
+topics          which records go where, who writes and reads them, for how long
+codec           records to bytes and back; the JSON Schemas in schemas/
+sealing         AES-GCM under the call's keys
+key_store       two data keys a call, wrapped by a master key, destroyable
+log             the EventLog protocol
+sqlite_log      its embedded driver
+consumer        the loop that every consuming stage runs in
+clock, metrics, errors
+"""
