@@ -113,6 +113,4 @@ class CallEnded:
     legs: tuple[LegStatistics, ...] = ()
 
 
-LifecycleRecord = (
-    CallStarted | LegAdded | LegHeld | LegResumed | MetadataReceived | CaptureInterrupted | CallEnded
-)
+LifecycleRecord = CallStarted | LegAdded | LegHeld | LegResumed | MetadataReceived | CaptureInterrupted | CallEnded

@@ -51,9 +51,7 @@ EVENTS_HANDLED: Final = Metric("events_handled", _C, "Events handled, by stage",
 DEAD_LETTERS: Final = Metric("dead_letters", _C, "Records put into a dead-letter topic, by stage", ("stage",))
 RETRIES: Final = Metric("retries", _C, "Records handed to a handler again, by stage", ("stage",))
 STAGE_LAG: Final = Metric("stage_lag", _G, "Events behind the committed positions, by stage", ("stage",))
-STAGE_RESTARTS: Final = Metric(
-    "stage_restarts", _C, "Processes restarted by the supervisor, by stage", ("stage",)
-)
+STAGE_RESTARTS: Final = Metric("stage_restarts", _C, "Processes restarted by the supervisor, by stage", ("stage",))
 SEGMENTS: Final = Metric("segments", _C, "Final transcript segments")
 SEGMENT_DELAY: Final = Metric("segment_delay_seconds", _H, "End of speech to final segment in the log")
 PII_SPANS: Final = Metric("pii_spans", _C, "Personal data hidden, by kind", ("kind",))
@@ -65,9 +63,7 @@ ALERT_DELIVERIES: Final = Metric(
 RECORDINGS_KEPT: Final = Metric("recordings_kept", _C, "Bleeped recordings written")
 DOCUMENTS_INDEXED: Final = Metric("documents_indexed", _C, "Call documents put into the index")
 AUDIT_ENTRIES: Final = Metric("audit_entries", _C, "Audit entries made durable, by action", ("action",))
-AUDIT_REFUSED: Final = Metric(
-    "audit_refused", _C, "Accesses refused because the audit log could not be written"
-)
+AUDIT_REFUSED: Final = Metric("audit_refused", _C, "Accesses refused because the audit log could not be written")
 LOGINS_REFUSED: Final = Metric("logins_refused", _C, "Log-ins refused, by cause", ("cause",))
 REQUESTS_REFUSED: Final = Metric("requests_refused", _C, "Web requests refused, by cause", ("cause",))
 
@@ -116,5 +112,6 @@ def observe(metric: Metric, value: float, **labels: str) -> None:
 def counted(metric: Metric, **labels: str) -> float:
     """Return this process's count so far; for tests and health pages."""
     instrument = _instrument(metric)
+    assert not isinstance(instrument, Histogram)
     child = instrument.labels(**labels) if labels else instrument
     return float(child._value.get())

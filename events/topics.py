@@ -43,9 +43,7 @@ def _topic(
     keep_days: float,
     partitions: int = KEYED_PARTITIONS,
 ) -> Topic:
-    return Topic(
-        name, frozenset(writers.split()), frozenset(readers.split()), sealed_with, keep_days, partitions
-    )
+    return Topic(name, frozenset(writers.split()), frozenset(readers.split()), sealed_with, keep_days, partitions)
 
 
 CALL_LIFECYCLE: Final = _topic(
