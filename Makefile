@@ -1,0 +1,56 @@
+# One word per job. `make demo` and `make test` do all the set-up on a fresh Debian or Ubuntu with Python 3.11+.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# No set-up step talks to a terminal; linear algebra runs on one thread a process, because processes share the cores.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench schemas clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo 'callwarden needs Python 3.11 or newer as "$(PYTHON)"; name another one with PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo 'Python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo 'Installing callwarden into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
+	@echo 'Installing what the tests need into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## start the engine and place a demo call into it (ONCE=1: end by itself)
+	@$(BIN)/callwarden demo $(if $(ONCE),--once) $(DEMO_ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests
+	@$(BIN)/python -m pytest $(if $(CI),,--quiet) --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered $(TEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## write the code in its one form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev ## measure; prints a table, writes build/bench/*.json
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+schemas: $(VENV)/.installed-dev ## write events/schemas from the records
+	@$(BIN)/python -m events.schema_files
+
+clean: ## remove what was built (not .venv)
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
