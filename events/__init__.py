@@ -15,7 +15,10 @@ codec           records to bytes and back; the JSON Schemas in schemas/
 sealing         AES-GCM under the call's keys
 key_store       two data keys a call, wrapped by a master key, destroyable
 log             the EventLog protocol
-sqlite_log      its embedded driver
+sqlite_log      its embedded driver; sqlite_topic is one topic's file, group_files who reads which partitions,
+                bell how readers in other processes are woken
 consumer        the loop that every consuming stage runs in
+open_calls      which calls a stage is in the middle of, and from where they would be read again
+dead_letter     records that could not be handled, put aside with the reason
 clock, metrics, errors
 """

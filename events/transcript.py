@@ -50,7 +50,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptSegment:
-    """An utterance of one leg. `first_sample` (8 kHz, call timeline) names it: the sample after the previous end."""
+    """An utterance of one leg. `first_sample` (8 kHz, call timeline) names it: the sample after the last end."""
 
     id: RecordId
     call: CallId
