@@ -1,0 +1,88 @@
+"""What all legs of a process share: acoustic model, graph, settings and the search's working arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.acoustic_model import AcousticModel
+from recognizer.beam_search import BeamSearch, BeamSearchSettings, Hypothesis, SearchScratch
+from recognizer.endpoint import EndpointSettings
+from recognizer.graph import Graph
+
+
+@dataclass(frozen=True)
+class RecogniserSettings:
+    """How legs are recognised.
+
+    Attributes
+    ----------
+    search, endpoint
+        Of the beam search and of the utterances' ends.
+    partial_every_ms : int
+        Partial utterances of a leg come at most this often.
+    settle_margin_ms : int
+        In silence, progress stays so far behind the audio, for the search may still find that a word has begun.
+    carried_frames : int
+        How much of the silence at an utterance's end (30 ms frames, half of it at most) is heard again as the
+        beginning of the next one, whose first sound the search may not have noticed yet.
+    """
+
+    search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    partial_every_ms: int = 300
+    settle_margin_ms: int = 480
+    carried_frames: int = 8
+
+    def __post_init__(self) -> None:
+        if self.partial_every_ms <= 0 or self.settle_margin_ms < 0 or self.carried_frames < 0:
+            raise ValueError("The time between partials must be positive, margins must not be negative.")
+        if self.settle_margin_ms >= self.endpoint.nothing_said_ms:
+            raise ValueError("The settle margin must be shorter than the silence after which nothing was said.")
+
+
+class Recogniser:
+    """Models and settings of one thread; sessions and searches are made from it."""
+
+    def __init__(self, model: AcousticModel, graph: Graph, settings: RecogniserSettings | None = None) -> None:
+        if model.pdfs != graph.pdfs:
+            raise ValueError(
+                f"The acoustic model scores {model.pdfs} states, the recognition graph has {graph.pdfs}."
+            )
+        self.model = model
+        self.graph = graph
+        self.settings = settings or RecogniserSettings()
+        self._scratch = SearchScratch()
+
+    def search(self) -> BeamSearch:
+        """Return a new leg's search."""
+        return BeamSearch(self.graph, self.settings.search, self._scratch)
+
+    def finalise(self, hypothesis: Hypothesis, search: BeamSearch, scores: NDArray[np.float32]) -> Hypothesis:
+        """Return `hypothesis` with exact word times and confidences."""
+        return hypothesis
+
+    def cut(self, search: BeamSearch, scores: NDArray[np.float32]) -> tuple[Hypothesis, int]:
+        """Say where to cut an utterance that does not end: its words before the cut, and the cut's frame.
+
+        The cut lies in the longest pause between two words of the utterance's second half, the latest of equals.
+        """
+        hypothesis = self.finalise(search.partial(), search, scores)
+        words = hypothesis.words
+        best, place = -1, len(words)
+        for i in range(1, len(words)):
+            pause = words[i].start_frame - words[i - 1].end_frame
+            if 2 * words[i - 1].end_frame >= hypothesis.frames and pause >= best:
+                best, place = pause, i
+        if place == len(words):
+            return hypothesis, hypothesis.frames
+        cut = (words[place - 1].end_frame + words[place].start_frame) // 2
+        before = replace(
+            hypothesis,
+            words=words[:place],
+            word_ids=hypothesis.word_ids[:place],
+            history=hypothesis.history[:place],
+        )
+        return before, cut

@@ -1,0 +1,252 @@
+"""One leg's recognition, from samples to utterances: features, network, search, endpoints, in step with the audio.
+
+The features and the network run through the whole leg; only the search starts anew behind each endpoint. All
+decisions are made on a grid of 120 ms that is fixed to the leg's first sample, so the same audio gives the same
+utterances however it was cut into pieces, and also when a successor takes the leg up in the middle.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from events.transcript import SegmentStatus, Word
+from recognizer.acoustic_model import OUTPUT_SAMPLES, STEP_FRAMES
+from recognizer.beam_search import BeamSearch, Hypothesis
+from recognizer.endpoint import EndpointRule
+from recognizer.features import WINDOW_FRAMES, FeatureStream
+from recognizer.log_mel import SHIFT_SAMPLES
+from recognizer.recogniser import Recogniser
+
+Float32 = NDArray[np.float32]
+
+_FRAME_MS: Final = OUTPUT_SAMPLES // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What was heard between two endpoints, or has been heard of it so far.
+
+    Attributes
+    ----------
+    status : SegmentStatus
+        A final utterance is told once and does not change; partial ones are guesses at the one being spoken.
+    first_sample : int
+        Names the utterance: the sample (8 kHz, call timeline) after the previous one's end.
+    end_sample : int
+        The sample after its last.
+    words : tuple of Word
+        At least one. Times are call time in ms. Those of partial utterances are rough, their confidence is 0.
+    revision : int
+        Counts the partial utterances told under `first_sample`; the final one has the next number.
+    """
+
+    status: SegmentStatus
+    first_sample: int
+    end_sample: int
+    words: tuple[Word, ...]
+    revision: int
+
+    @property
+    def text(self) -> str:
+        """The words with single spaces between."""
+        return " ".join(word.text for word in self.words)
+
+
+class RecognitionSession:
+    """Recognises one leg as its audio comes in.
+
+    Feed every sample once, in order; gaps as zeros: ``for block in blocks: out += session.accept(block)``, then
+    ``out += session.finish()``; the final utterances of `out`, in order, are the leg's transcript.
+
+    Parameters
+    ----------
+    recogniser : Recogniser
+        Models and settings, shared by all sessions of a process (one thread).
+    origin_sample : int
+        Call time of the leg's first sample, at 8 kHz.
+    first_sample : int, optional
+        Where a successor takes the leg up: the `first_sample` of the utterance that was not final yet. Everything
+        that comes out from there on is the same as in the session that heard the whole leg.
+    heard_from : int, optional
+        The sample that the next `accept` begins with when it is not `origin_sample`; at most
+        :func:`needed_from`, or the beginning is heard as silence.
+
+    Attributes
+    ----------
+    first_sample : int
+        First sample of the utterance that is being heard.
+    settled_ms : int
+        Call time up to which nothing will be told any more: no later utterance has a word that starts before it.
+    """
+
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        origin_sample: int = 0,
+        first_sample: int | None = None,
+        heard_from: int | None = None,
+    ) -> None:
+        self._recogniser = recogniser
+        self._settings = recogniser.settings
+        self._origin = origin_sample
+        self.first_sample = origin_sample if first_sample is None else first_sample
+        self.settled_ms = self.first_sample // 8
+        self._features = FeatureStream(recogniser.model.statistics)
+        self._utterance_frame = (self.first_sample - origin_sample) // OUTPUT_SAMPLES
+        self._network = recogniser.model.stream(self._utterance_frame)
+        self._search: BeamSearch = recogniser.search()
+        self._kept: list[Float32] = []
+        self._partial_text = ""
+        self._partial_frame = 0
+        self._revision = 0
+        # Samples and feature frames of a leg taken up in the middle start somewhere behind the origin.
+        needed = needed_from(recogniser, origin_sample, self.first_sample)
+        begin = origin_sample if heard_from is None else heard_from
+        self._end_sample = begin
+        self._feature_index = (needed - origin_sample) // SHIFT_SAMPLES
+        self._skip = needed - begin
+        """Samples to leave out, or, below zero, to hear as silence first."""
+
+    @property
+    def end_sample(self) -> int:
+        """The sample after the last one heard."""
+        return self._end_sample
+
+    @property
+    def needed_from(self) -> int:
+        """First sample that a successor has to hear."""
+        return needed_from(self._recogniser, self._origin, self.first_sample)
+
+    def accept(self, samples: Float32) -> list[Utterance]:
+        """Hear `samples` and return what can be told now, in order.
+
+        Parameters
+        ----------
+        samples : float32[n]
+            In [-1, 1) at 8 kHz, following those before.
+
+        Returns
+        -------
+        list of Utterance
+            Any number of finals and partials. A final one comes about 0.35 s (what the network looks ahead) plus the
+            endpoint's silence after its last word.
+
+        Raises
+        ------
+        ValueError
+            `samples` is not a one-dimensional float32 array.
+        """
+        self._end_sample += len(samples)
+        if self._skip < 0:
+            samples = np.concatenate((np.zeros(-self._skip, np.float32), samples))
+            self._skip = 0
+        elif self._skip > 0:
+            skipped = min(self._skip, len(samples))
+            self._skip -= skipped
+            samples = samples[skipped:]
+        return self._tell(self._hear(samples))
+
+    def finish(self) -> list[Utterance]:
+        """Return what is left, after the leg's last sample; the session is used up."""
+        told = self._tell(self._network.finish())
+        if self._search.frames:
+            told += self._final(self._search.finish(), self._search.frames)
+        self.settled_ms = max(self.settled_ms, self._end_sample // 8)
+        return told
+
+    def _hear(self, samples: Float32) -> Float32:
+        """Samples to log likelihoods, without the frames before `self._utterance_frame` that only warm up."""
+        block = self._features.accept(samples)
+        first = self._network.first_feature - self._feature_index
+        self._feature_index += len(block)
+        return self._network.accept(block[max(0, first) :])
+
+    def _tell(self, scores: Float32) -> list[Utterance]:
+        told: list[Utterance] = []
+        waiting = deque(self._on_grid(scores, self._network.frames - len(scores)))
+        while waiting:
+            piece = waiting.popleft()
+            self._search.advance(piece)
+            self._kept.append(piece)
+            frames, silence = self._search.frames, self._search.trailing_silence_frames()
+            rule = self._settings.endpoint.rule(
+                frames * _FRAME_MS, silence * _FRAME_MS, self._search.final_relative_cost()
+            )
+            if rule is None:
+                if silence >= frames:
+                    margin = self._settings.settle_margin_ms
+                    self.settled_ms = max(self.settled_ms, self._ms(frames) - margin)
+                told += self._partial()
+                continue
+            if rule is EndpointRule.TOO_LONG:
+                hypothesis, cut = self._recogniser.cut(self._search, self._scores())
+            else:
+                hypothesis = self._search.finish()
+                cut = frames - min(self._settings.carried_frames, silence // 2)
+            carried = self._scores()[cut:]
+            told += self._final(hypothesis, cut)
+            waiting.extendleft(reversed(self._on_grid(carried, self._utterance_frame)))
+        return told
+
+    def _on_grid(self, scores: Float32, frame: int) -> list[Float32]:
+        """Cut `scores`, whose first row is output `frame` of the leg, where the grid does."""
+        first = STEP_FRAMES - frame % STEP_FRAMES
+        return [piece for piece in np.split(scores, range(first, len(scores), STEP_FRAMES)) if len(piece)]
+
+    def _partial(self) -> list[Utterance]:
+        if (self._search.frames - self._partial_frame) * _FRAME_MS < self._settings.partial_every_ms:
+            return []
+        self._partial_frame = self._search.frames
+        hypothesis = self._search.partial()
+        if not hypothesis.words or hypothesis.text == self._partial_text:
+            return []
+        self._partial_text = hypothesis.text
+        told = self._utterance(SegmentStatus.PARTIAL, hypothesis, self._search.frames)
+        self._revision += 1
+        return [told]
+
+    def _final(self, hypothesis: Hypothesis, cut: int) -> list[Utterance]:
+        """End the utterance before its frame `cut` and begin the next one there."""
+        told = []
+        if hypothesis.words:
+            exact = self._recogniser.finalise(hypothesis, self._search, self._scores()[:cut])
+            told.append(self._utterance(SegmentStatus.FINAL, exact, cut))
+        self._utterance_frame += cut
+        self.first_sample = self._origin + self._utterance_frame * OUTPUT_SAMPLES
+        self.settled_ms = max(self.settled_ms, self._ms(0))
+        self._search.reset()
+        self._kept.clear()
+        self._partial_text, self._partial_frame, self._revision = "", 0, 0
+        return told
+
+    def _utterance(self, status: SegmentStatus, hypothesis: Hypothesis, end_frame: int) -> Utterance:
+        words = []
+        for word in hypothesis.words:
+            # Progress was told up to the settled time; a word found late to begin before it begins there.
+            start = max(self.settled_ms, self._ms(word.start_frame))
+            end = max(start, self._ms(word.end_frame))
+            words.append(Word(word.text, start, end, round(word.confidence, 4)))
+        end_sample = self._origin + (self._utterance_frame + end_frame) * OUTPUT_SAMPLES
+        return Utterance(status, self.first_sample, end_sample, tuple(words), self._revision)
+
+    def _scores(self) -> Float32:
+        return np.concatenate(self._kept)
+
+    def _ms(self, frame: int) -> int:
+        """Call time of the utterance's frame `frame`."""
+        return (self._origin + (self._utterance_frame + frame) * OUTPUT_SAMPLES) // 8
+
+
+def needed_from(recogniser: Recogniser, origin_sample: int, first_sample: int) -> int:
+    """Return the first sample to hear for recognising a leg from `first_sample` on as if all had been heard.
+
+    Before the utterance lie what the network looks back on (0.3 s) and the window of the features' mean (6 s).
+    """
+    frame = (first_sample - origin_sample) // OUTPUT_SAMPLES
+    feature = recogniser.model.first_feature(frame) - (WINDOW_FRAMES - 1)
+    return origin_sample + max(0, feature) * SHIFT_SAMPLES
