@@ -78,14 +78,13 @@ class Supervisor:
         settings: SupervisorSettings,
         *,
         clock: Clock | None = None,
-        on_ready: Callable[[], None] = lambda: None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
         self._clock = clock or SystemClock()
         self._children = [_Child(command) for command in commands]
-        self._on_ready = on_ready
+        self.on_ready: Callable[[], None] = lambda: None
         self._facts = dict(facts or {})
         self._announced = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -144,7 +143,7 @@ class Supervisor:
             self._write_health()
             if not self._announced and all(child.ready for child in self._children):
                 self._announced = True
-                self._on_ready()
+                self.on_ready()
 
     def _hear(self, child: _Child) -> bool:
         assert child.ready_pipe is not None

@@ -1,0 +1,45 @@
+"""The console script `callwarden`: gathers the sub-commands, turns our errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from console.commands import auditing, calls, demo, engine, people, rules
+from console.commands.options import err
+from events.errors import CallwardenError
+
+app = typer.Typer(
+    name="callwarden",
+    help="Contact-centre compliance engine: captures calls, recognises, redacts, judges, indexes and audits them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("up")(engine.up)
+app.command("demo")(demo.demo)
+app.command("import")(calls.import_calls)
+app.command("search")(calls.search)
+app.command("show")(calls.show)
+app.add_typer(rules.app, name="rules")
+app.add_typer(people.app, name="users")
+app.add_typer(auditing.app, name="audit")
+app.command("settings")(engine.settings)
+app.command("run")(engine.run)
+app.command("version")(engine.version)
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 1 could not, 2 wrong usage."""
+    try:
+        app()
+    except CallwardenError as error:
+        err.print(f"callwarden: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

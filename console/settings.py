@@ -1,0 +1,147 @@
+"""All settings of an engine: defaults, then a TOML file, then the environment.
+
+Each section is the frozen settings object that lives beside the class it is for; this module only gathers them.
+Field ``page_size`` of section ``web`` is set in the file as ``page_size = 50`` under ``[web]``, and in the
+environment as ``CALLWARDEN_WEB__PAGE_SIZE=50``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+import msgspec
+import tomli_w
+
+from console.supervisor import SupervisorSettings
+from events.consumer import ConsumerSettings
+from events.errors import CallwardenError
+from events.sqlite_log import SqliteLogSettings
+
+ENVIRONMENT_PREFIX: Final = "CALLWARDEN_"
+_SECRET_MARKS: Final = ("secret", "password", "token", "master_key")
+
+
+class SettingsRefused(CallwardenError):
+    """A setting is unknown, of the wrong type, or does not fit the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What concerns the engine as a whole."""
+
+    recogniser_workers: int = 1
+    """Recogniser processes; each takes a share of the calls. One core a worker is a good start."""
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        if self.recogniser_workers < 1:
+            raise ValueError("recogniser_workers must be at least 1.")
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("log_level is one of DEBUG, INFO, WARNING, ERROR.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One field a section."""
+
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
+    log: SqliteLogSettings = field(default_factory=SqliteLogSettings)
+    consumer: ConsumerSettings = field(default_factory=ConsumerSettings)
+
+
+def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Gather the settings.
+
+    Raises
+    ------
+    SettingsRefused
+        In one sentence that names the file or variable, the section and the field.
+    """
+    environment = os.environ if environment is None else environment
+    sections = _from_file(file) if file is not None else {}
+    where = f"the file {file}" if file is not None else "the settings"
+    types = get_type_hints(Settings)
+    for name, value in environment.items():
+        if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
+            continue
+        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if section not in types:
+            raise SettingsRefused(f"The variable {name} names a section of settings that does not exist: {section}.")
+        sections.setdefault(section, {})[key] = value
+        where = f"{where} and the environment" if "environment" not in where else where
+    made: dict[str, Any] = {}
+    for section, values in sections.items():
+        if section not in types:
+            raise SettingsRefused(f"There is no section [{section}] of settings, named in {where}.")
+        made[section] = _section(types[section], section, values, where)
+    return Settings(**made)
+
+
+def _from_file(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsRefused(
+            f"The settings file {file} cannot be read: {os.strerror(error.errno or 0).lower()}."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsRefused(f"The settings file {file} is not TOML: {error}.") from None
+    for section, values in content.items():
+        if not isinstance(values, dict):
+            raise SettingsRefused(f"The setting {section} in {file} stands outside of any [section].")
+    return content
+
+
+def _section(kind: Any, section: str, values: Mapping[str, Any], where: str) -> Any:
+    known = {part.name for part in dataclasses.fields(kind)}
+    for key in values:
+        if key not in known:
+            raise SettingsRefused(f"The section [{section}] has no setting {key}, named in {where}.")
+    hints = get_type_hints(kind)
+    prepared = {key: _split_if_many(hints[key], value) for key, value in values.items()}
+    try:
+        return msgspec.convert(prepared, kind, strict=False)
+    except msgspec.ValidationError as error:
+        # The path in msgspec's text is "$.field"; the section makes it findable.
+        message = str(error).replace("`$.", f"`{section}.")
+        raise SettingsRefused(f"A setting in {where} is not valid: {message.rstrip('.')}.") from None
+
+
+def _split_if_many(hint: Any, value: Any) -> Any:
+    """An environment variable holds a tuple as words separated by commas."""
+    if isinstance(value, str) and str(hint).startswith("tuple["):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def as_toml(settings: Settings) -> str:
+    """Return the settings as a settings file, secrets replaced by asterisks."""
+    sections: dict[str, dict[str, Any]] = {}
+    for part in dataclasses.fields(settings):
+        section = getattr(settings, part.name)
+        sections[part.name] = {
+            entry.name: _plain(entry.name, getattr(section, entry.name))
+            for entry in dataclasses.fields(section)
+            if getattr(section, entry.name) is not None
+        }
+    return tomli_w.dumps(sections)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if any(mark in name for mark in _SECRET_MARKS):
+        return "***" if value else ""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple | frozenset | list):
+        return [_plain("", part) for part in value]
+    return value
