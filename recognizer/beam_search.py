@@ -277,9 +277,7 @@ class BeamSearch:
         self.frames += len(scores)
 
     def _collect(self) -> None:
-        self._history_length = collect_history(
-            self._history, self._history_length, self._tokens, self.glimpses()
-        )
+        self._history_length = collect_history(self._history, self._history_length, self._tokens, self.glimpses())
         self._collect_at = max(1 << 16, 2 * self._history_length)
 
     def _trace(self, costs: Float32, reached_final: bool) -> Hypothesis:
