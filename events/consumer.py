@@ -151,6 +151,7 @@ class StageLoop:
         self._retrying: dict[TopicPartition, _Retrying] = {}
         self._outputs: dict[Topic, list[Event]] = {}
         self._bad_at: deque[float] = deque()
+        self._handled = 0
         self._lag_due = self._clock.monotonic()
         self._idle_failures = 0
         self._idle_due = float("-inf")
@@ -173,7 +174,7 @@ class StageLoop:
         self._append_outputs()
         self._handler.made_durable()
         self._commit()
-        self._measure_lag()
+        self._measure()
 
     # Reading
 
@@ -250,10 +251,10 @@ class StageLoop:
         try:
             record = self._sealer.record(delivery.topic, delivery.event)
             self._seal(list(self._handler.handle(Opened(delivery, record))))
-            metrics.count(metrics.EVENTS_HANDLED, stage=self._handler.name)
+            self._handled += 1
         except KeyDestroyed:
             pass
-        except (RetryLater, StopConsumer):
+        except (RetryLater, StopConsumer, _Stopping):
             raise
         except Exception as error:
             self._bury(delivery, error)
@@ -265,9 +266,11 @@ class StageLoop:
             if self._handler.name not in topic.writers:
                 raise StopConsumer(f"Stage {self._handler.name} may not write topic {topic.name}.")
             try:
-                sealed.append((topic, self._sealer.event(topic, record)))
+                # Never handed over again for this: the handler may ignore what it has seen, and give no output.
+                event = self._insist(lambda topic=topic, record=record: self._sealer.event(topic, record))  # type: ignore[misc]
             except KeyDestroyed:
                 continue  # The call was erased: nothing of it is written any more.
+            sealed.append((topic, event))
         for topic, event in sealed:
             self._outputs.setdefault(topic, []).append(event)
 
@@ -307,7 +310,7 @@ class StageLoop:
             metrics.count(metrics.RETRIES, stage=self._handler.name)
             self._idle_due = self._clock.monotonic() + self._back_off_s(self._idle_failures)
             self._idle_failures += 1
-        except StopConsumer:
+        except (StopConsumer, _Stopping):
             raise
         except Exception as error:
             _log.error("Stage %s failed between batches: %s", self._handler.name, describe(error))
@@ -349,7 +352,10 @@ class StageLoop:
                     raise _Stopping from None
                 attempts += 1
 
-    def _measure_lag(self) -> None:
+    def _measure(self) -> None:
+        if self._handled:
+            metrics.count(metrics.EVENTS_HANDLED, self._handled, stage=self._handler.name)
+            self._handled = 0
         now = self._clock.monotonic()
         if now < self._lag_due:
             return

@@ -59,7 +59,7 @@ def _is_alive(member: Path) -> bool:
 class GroupMember:
     """This log object's membership of one group."""
 
-    def __init__(self, groups: Path, group: Group, balance_s: float) -> None:
+    def __init__(self, groups: Path, group: Group, balance_s: float, tail_keep_s: float) -> None:
         if not _GROUP_NAME.fullmatch(group.name):
             raise ValueError("A group name is made of up to 80 letters, digits, dots, dashes and underscores.")
         self.group = group
@@ -68,6 +68,7 @@ class GroupMember:
         self._members = self._folder / "members"
         self._name = f"{time.time_ns():020d}-{secrets.token_hex(8)}"
         self._balance_s = balance_s
+        self._tail_keep_s = tail_keep_s
         self._balanced_at = float("-inf")
         self._held: dict[tuple[int, int], int] = {}
         self._positions: sqlite3.Connection | None = None
@@ -204,7 +205,7 @@ class GroupMember:
         with contextlib.suppress(OSError):
             (self._members / self._name).unlink(missing_ok=True)
             if self.group.start is StartAt.LAST:
-                purge_ephemeral(self._groups, [self.group.name], keep_s=0)
+                purge_ephemeral(self._groups, self._tail_keep_s, [self.group.name])
 
     def release_locks(self) -> None:
         for descriptor in self._held.values():
@@ -215,10 +216,10 @@ class GroupMember:
             self._membership = -1
 
 
-def purge_ephemeral(groups: Path, names: Iterable[str] | None = None, keep_s: float = 7 * 86400) -> int:
+def purge_ephemeral(groups: Path, keep_s: float, names: Iterable[str] | None = None) -> int:
     """Remove groups that start at the end and have no living member: tails of consoles that are gone.
 
-    Those that committed something are kept for `keep_s`, because they would go on there. Return how many.
+    Those that committed something are kept for `keep_s`, because they could go on there. Return how many went.
     """
     removed = 0
     try:
@@ -244,7 +245,7 @@ def committed_in(groups: Path, group: Group, topics: Iterable[str]) -> Mapping[T
     if not path.exists():
         return {}
     try:
-        positions = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5, isolation_level=None)
+        positions = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=5, isolation_level=None)
         try:
             rows = positions.execute("SELECT topic, part, next FROM position").fetchall()
         finally:

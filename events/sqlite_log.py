@@ -36,6 +36,8 @@ class SqliteLogSettings:
     """How often a reading member looks for members that came or went."""
     look_again_s: float = 0.1
     """A waiting reader looks by itself this often, in case that it was not woken."""
+    tail_keep_h: float = 24.0
+    """A group that starts at the end, committed something and has no members is forgotten after this time."""
 
     def __post_init__(self) -> None:
         if self.most_rows_per_commit < 1 or self.wal_limit_mb < 8:
@@ -57,7 +59,10 @@ class _Place:
 class _Membership:
     member: GroupMember
     places: dict[str, _Place] = field(default_factory=dict)
-    topics: dict[str, Topic] = field(default_factory=dict)
+    topics: Sequence[Topic] = ()
+    """Those of the last read."""
+    partitions_of: dict[str, int] = field(default_factory=dict)
+    """Partition count of every topic read so far."""
     turn: int = 0
 
 
@@ -86,7 +91,7 @@ class SqliteLog:
         self._missed_bells = 0
         self._closed = False
         try:
-            self._groups.mkdir(parents=True, exist_ok=True)
+            self._groups.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise translate(error, "the event log's folder") from None
         _open_logs.add(self)
@@ -112,10 +117,10 @@ class SqliteLog:
 
     def commit(self, group: Group, position: Position) -> None:
         membership = self._memberships.get(group.name)
-        topic = membership.topics.get(position.partition.topic) if membership else None
-        if membership is None or topic is None:
+        if membership is None:
             return
-        if position.partition.partition in membership.member.parts(topic.partitions):
+        count = membership.partitions_of.get(position.partition.topic, 0)
+        if position.partition.partition in membership.member.parts(count):
             membership.member.commit(position)
 
     def assignment(self, group: Group) -> frozenset[TopicPartition]:
@@ -124,7 +129,7 @@ class SqliteLog:
             return frozenset()
         return frozenset(
             TopicPartition(topic.name, part)
-            for topic in membership.topics.values()
+            for topic in membership.topics
             for part in membership.member.parts(topic.partitions)
         )
 
@@ -145,7 +150,7 @@ class SqliteLog:
         Events are looked at oldest first, in short transactions between which writers go on; the search ends at
         500 events of which not every one was old enough.
         """
-        purge_ephemeral(self._groups)
+        purge_ephemeral(self._groups, self._settings.tail_keep_h * 3600)
         return self._file(topic).trim(before_ms)
 
     def close(self) -> None:
@@ -183,14 +188,17 @@ class SqliteLog:
         membership = self._memberships.get(group.name)
         if membership is None:
             assert not self._closed, "The event log was closed."
-            purge_ephemeral(self._groups)
-            membership = _Membership(GroupMember(self._groups, group, self._settings.balance_s))
+            keep_s = self._settings.tail_keep_h * 3600
+            purge_ephemeral(self._groups, keep_s)
+            member = GroupMember(self._groups, group, self._settings.balance_s, keep_s)
+            membership = _Membership(member)
             self._memberships[group.name] = membership
         return membership
 
     def _balance(self, membership: _Membership, topics: Sequence[Topic]) -> None:
         """Take and give up partitions, and find out where to begin in those that are new."""
-        membership.topics = {topic.name: topic for topic in topics}
+        membership.topics = topics
+        membership.partitions_of.update((topic.name, topic.partitions) for topic in topics)
         membership.member.balance(topic.partitions for topic in topics)
         for topic in topics:
             held = membership.member.parts(topic.partitions)

@@ -14,6 +14,7 @@ import os
 import re
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ CREATE INDEX IF NOT EXISTS event_by_part ON event (part);
 _COLUMNS: Final = "seq, part, id, key, kind, at_ms, value"
 _INSERT: Final = f"INSERT INTO event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _TRIM_ROWS: Final = 500
+_FOLD_BUSY_MS: Final = 50
+_FOLD_AGAIN_S: Final = 2.0
 
 _Row = tuple[int, int, str, str, str, int, bytes]
 
@@ -103,6 +106,7 @@ class TopicFile:
         self._read_lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._fold_due = 0.0
         self._closed = False
 
     # Writing
@@ -174,10 +178,19 @@ class TopicFile:
             raise translate(error, self._what) from None
 
     def _bound_wal(self, writer: sqlite3.Connection) -> None:
-        """Fold a long write-ahead log back; readers that never pause would otherwise let it grow for ever."""
+        """Fold a long write-ahead log back; readers that never pause would otherwise let it grow for ever.
+
+        A reader that hangs inside its snapshot prevents it; then appends go on and it is tried again later.
+        """
         with contextlib.suppress(sqlite3.Error, OSError):
-            if os.stat(self._wal).st_size > self._wal_limit_bytes:
+            if time.monotonic() < self._fold_due or os.stat(self._wal).st_size <= self._wal_limit_bytes:
+                return
+            self._fold_due = time.monotonic() + _FOLD_AGAIN_S
+            writer.execute(f"PRAGMA busy_timeout = {_FOLD_BUSY_MS}")
+            try:
                 writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                writer.execute(f"PRAGMA busy_timeout = {int(self._busy_s * 1000)}")
 
     def trim(self, before_ms: int) -> int:
         """Remove events made before `before_ms`, oldest first, in short transactions; return how many."""
@@ -328,9 +341,10 @@ class TopicFile:
             self._writer = None
 
     def close(self) -> None:
-        with self._leader, self._read_lock:
+        with self._leader:
             self._closed = True
             self._drop_writer()
+        with self._read_lock:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
