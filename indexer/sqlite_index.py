@@ -20,6 +20,7 @@ from indexer.sqlite_schema import create_tables, erase_call, unpack_document, wr
 from indexer.sqlite_search import search
 from indexer.summary import summarize
 
+FILE: Final = "index.sqlite"
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -38,11 +39,11 @@ class IndexUnavailable(RetryLater):
     """The index cannot take or give documents now."""
 
 
-class SqliteCallIndex:
+class SqliteIndex:
     """See `index.CallIndex`. Opens one connection per thread that uses it."""
 
-    def __init__(self, path: Path, settings: SqliteIndexSettings | None = None) -> None:
-        """Open the index, making the file where there is none.
+    def __init__(self, folder: Path, settings: SqliteIndexSettings | None = None) -> None:
+        """Open the index in `folder`, making both where there is none.
 
         Raises
         ------
@@ -51,13 +52,13 @@ class SqliteCallIndex:
         StopConsumer
             The file is damaged or of another version.
         """
-        self._path = path
+        self._path = folder / FILE
         self._settings = settings or SqliteIndexSettings()
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
         with self._errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             try:
                 create_tables(self._connection())
             except ValueError as error:

@@ -10,12 +10,12 @@ import pytest
 
 from events.errors import StopConsumer
 from indexer.index import CallIndex, CallQuery
-from indexer.sqlite_index import IndexUnavailable, SqliteCallIndex, SqliteIndexSettings
+from indexer.sqlite_index import IndexUnavailable, SqliteIndex, SqliteIndexSettings
 from tests.contracts.call_index_laws import CallIndexLaws, document
 
 
 def open_index(folder: Path) -> CallIndex:
-    return SqliteCallIndex(folder / "index.sqlite")
+    return SqliteIndex(folder)
 
 
 class TestSqliteIndex(CallIndexLaws):
@@ -38,11 +38,11 @@ def test_another_version_stops_the_stage(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_asks_to_retry(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(IndexUnavailable, match="cannot be used now"):
-        SqliteCallIndex(tmp_path / "file" / "index.sqlite")
+        SqliteIndex(tmp_path / "file")
 
 
 def test_a_writer_that_waits_too_long_asks_to_retry_and_loses_nothing(tmp_path: Path) -> None:
-    index = SqliteCallIndex(tmp_path / "index.sqlite", SqliteIndexSettings(busy_timeout_s=0.05))
+    index = SqliteIndex(tmp_path, SqliteIndexSettings(busy_timeout_s=0.05))
     one = document(1, [(0, "hello")])
     other = sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -54,7 +54,7 @@ def test_a_writer_that_waits_too_long_asks_to_retry_and_loses_nothing(tmp_path: 
 
 
 def test_a_reader_does_not_stop_forgetting(tmp_path: Path) -> None:
-    index = SqliteCallIndex(tmp_path / "index.sqlite", SqliteIndexSettings(busy_timeout_s=0.05))
+    index = SqliteIndex(tmp_path, SqliteIndexSettings(busy_timeout_s=0.05))
     one = document(1, [(0, "hello")])
     index.put(one)
     reader = sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)
@@ -66,7 +66,7 @@ def test_a_reader_does_not_stop_forgetting(tmp_path: Path) -> None:
 
 
 def test_threads_search_while_one_puts(tmp_path: Path) -> None:
-    index = SqliteCallIndex(tmp_path / "index.sqlite")
+    index = SqliteIndex(tmp_path)
     totals: dict[int, list[int]] = {1: [], 2: []}
     done = threading.Event()
 
