@@ -11,7 +11,7 @@ recording       the bleeped recording that was kept
 audit_entry     who looked at or changed what, and why
 call_document   the folded, redacted call that is searched and shown
 topics          which records go where, who writes and reads them, for how long
-codec           records to bytes and back; the JSON Schemas in schemas/
+codec           records to bytes and back; schema_files writes their JSON Schemas into schemas/
 sealing         AES-GCM under the call's keys
 key_store       two data keys a call, wrapped by a master key, destroyable
 log             the EventLog protocol

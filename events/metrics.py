@@ -53,6 +53,9 @@ RETRIES: Final = Metric("retries", _C, "Records handed to a handler again, by st
 STAGE_LAG: Final = Metric("stage_lag", _G, "Events behind the committed positions, by stage", ("stage",))
 STAGE_RESTARTS: Final = Metric("stage_restarts", _C, "Processes restarted by the supervisor, by stage", ("stage",))
 SEGMENTS: Final = Metric("segments", _C, "Final transcript segments")
+RECOGNITION_RESTARTS: Final = Metric(
+    "recognition_restarts", _C, "Legs whose recognition was begun anew after an internal error"
+)
 SEGMENT_DELAY: Final = Metric("segment_delay_seconds", _H, "End of speech to final segment in the log")
 PII_SPANS: Final = Metric("pii_spans", _C, "Personal data hidden, by kind", ("kind",))
 FINDINGS: Final = Metric("findings", _C, "Findings, by rule", ("rule",))

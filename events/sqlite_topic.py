@@ -108,6 +108,8 @@ class TopicFile:
         self._reader: sqlite3.Connection | None = None
         self._fold_due = 0.0
         self._closed = False
+        self.commits = 0
+        """Transactions that appended something through this object; fewer than appends when threads share."""
 
     # Writing
 
@@ -170,6 +172,7 @@ class TopicFile:
                     writer.executemany(_INSERT, rows)
                     writer.execute("UPDATE head SET next = ?", (first + len(rows),))
                     writer.execute("COMMIT")
+                    self.commits += 1
                 except BaseException:
                     self._drop_writer()
                     raise
