@@ -3,7 +3,9 @@
 Laws (tests/contracts/call_index_laws.py runs them on every driver):
 
 1. `put` stores a document whole. Putting it again changes nothing; an older revision never replaces a newer
-   one; another document of the same revision is refused as stale, so that two writers cannot undo each other.
+   one, nor does another document of the same revision. A writer that says which revision its document was
+   made from (`onto`) is refused as stale if the index holds another one, so that two writers cannot undo each
+   other.
 2. What was put is found by the next `search`, from any process.
 3. A word or phrase of a text query is true of *one* segment, and with `spoken_by` (or ``agent:`` in the text) of
    one segment of that role. AND, OR and NOT join such conditions over the call.
@@ -15,6 +17,7 @@ Laws (tests/contracts/call_index_laws.py runs them on every driver):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -38,7 +41,7 @@ class PutOutcome(StrEnum):
     STORED = "stored"
     """The index now holds this document (or held it already)."""
     STALE = "stale"
-    """The index holds a newer document, or another one of the same revision: get it, fold again, put again."""
+    """The index holds another document than this one was made from: get it, fold again, put again."""
     FORGOTTEN = "forgotten"
     """The call was forgotten; the document was not stored and never will be."""
 
@@ -181,8 +184,25 @@ class SearchPage:
 class CallIndex(Protocol):
     """Searchable documents. One object per process; safe to use from several threads."""
 
-    def put(self, document: CallDocument) -> PutOutcome:
-        """Store `document` durably. Raises RetryLater when the index cannot take it now (disk full)."""
+    def put(self, document: CallDocument, onto: int | None = None) -> PutOutcome:
+        """Store `document` durably.
+
+        Parameters
+        ----------
+        document
+            The whole call.
+        onto
+            The revision that the index must hold now, 0 for none at all; None where any older one will do.
+
+        Raises
+        ------
+        RetryLater
+            The index cannot take it now (disk full, server away).
+        """
+        ...
+
+    def put_all(self, documents: Sequence[tuple[CallDocument, int | None]]) -> list[PutOutcome]:
+        """Put (document, onto) of different calls in one durable step; return their outcomes in that order."""
         ...
 
     def get(self, call: CallId) -> CallDocument | None:

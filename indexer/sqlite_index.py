@@ -64,13 +64,12 @@ class SqliteIndex:
             except ValueError as error:
                 raise StopConsumer(str(error)) from None
 
-    def put(self, document: CallDocument) -> PutOutcome:
-        return self.put_all([document])[0]
+    def put(self, document: CallDocument, onto: int | None = None) -> PutOutcome:
+        return self.put_all([(document, onto)])[0]
 
-    def put_all(self, documents: Sequence[CallDocument]) -> list[PutOutcome]:
-        """Put several documents in one durable step; see `put`."""
+    def put_all(self, documents: Sequence[tuple[CallDocument, int | None]]) -> list[PutOutcome]:
         with self._errors(), self._writing() as connection:
-            outcomes = [_put(connection, document) for document in documents]
+            outcomes = [_put(connection, document, onto) for document, onto in documents]
         metrics.count(metrics.DOCUMENTS_INDEXED, outcomes.count(PutOutcome.STORED))
         return outcomes
 
@@ -176,17 +175,17 @@ def _is_forgotten(connection: sqlite3.Connection, call: CallId) -> bool:
     return connection.execute("SELECT 1 FROM tombstones WHERE call = ?", (call,)).fetchone() is not None
 
 
-def _put(connection: sqlite3.Connection, document: CallDocument) -> PutOutcome:
+def _put(connection: sqlite3.Connection, document: CallDocument, onto: int | None) -> PutOutcome:
     if _is_forgotten(connection, document.call):
         return PutOutcome.FORGOTTEN
     found = connection.execute(
         "SELECT revision, document FROM documents JOIN calls USING (id) WHERE call = ?", (document.call,)
     ).fetchone()
-    if found is not None:
-        revision, blob = found
-        if revision == document.revision:
-            return PutOutcome.STORED if unpack_document(blob) == document else PutOutcome.STALE
-        if revision > document.revision:
-            return PutOutcome.STALE
+    revision = 0 if found is None else found[0]
+    fits = revision < document.revision if onto is None else revision == onto
+    if found is not None and not fits:
+        return PutOutcome.STORED if unpack_document(found[1]) == document else PutOutcome.STALE
+    if onto and not fits:
+        return PutOutcome.STALE
     write_call(connection, document, summarize(document))
     return PutOutcome.STORED

@@ -94,6 +94,24 @@ class CallIndexLaws:
         assert index.put(theirs) is PutOutcome.STALE
         assert index.get(base.call) == ours
 
+    def test_a_document_made_from_another_revision_is_stale(self, index: CallIndex) -> None:
+        base = document(1, [(0, "hello")])
+        ours = fold(base, finding(base.call, "A", 1))
+        theirs = fold(fold(base, finding(base.call, "B", 2)), finding(base.call, "C", 3))
+        assert index.put(base, onto=7) is PutOutcome.STALE
+        assert index.get(base.call) is None
+        assert index.put(base, onto=0) is PutOutcome.STORED
+        assert index.put(ours, onto=base.revision) is PutOutcome.STORED
+        assert index.put(theirs, onto=base.revision) is PutOutcome.STALE
+        assert index.put(ours, onto=base.revision) is PutOutcome.STORED, "It is there already."
+        assert index.get(base.call) == ours
+
+    def test_several_are_put_in_one_step_with_an_outcome_each(self, index: CallIndex) -> None:
+        one, two, three = (document(number, [(0, "hello")]) for number in (1, 2, 3))
+        index.forget(two.call)
+        outcomes = index.put_all([(one, 0), (two, 0), (three, 9)])
+        assert outcomes == [PutOutcome.STORED, PutOutcome.FORGOTTEN, PutOutcome.STALE]
+
     def test_many_processes_put_and_find_at_once(self, tmp_path: Path) -> None:
         opener = type(self).opener
         opener(tmp_path).close()

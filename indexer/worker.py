@@ -1,0 +1,161 @@
+"""The indexer stage: takes a call's records from five topics and puts its document once a batch."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from events.call_document import CallDocument
+from events.clock import Clock, SystemClock
+from events.codec import Record
+from events.consumer import Opened, Output
+from events.errors import RetryLater
+from events.identity import CallId
+from events.log import Position, TopicPartition
+from events.topics import ALERT, CALL_LIFECYCLE, CALL_RECORDING, FINDING, TRANSCRIPT_REDACTED, Topic
+from events.transcript import LegProgress
+from indexer.fold import fold
+from indexer.index import CallIndex, PutOutcome
+
+_LOG: Final = logging.getLogger(__name__)
+_MOST_ROUNDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerSettings:
+    cached_calls: int = 1_000
+    """Documents kept in memory, so that a live call is not read from the index for each record."""
+    progress_every_s: float = 2.0
+    """A call of which nothing but progress came is put this often: progress comes several times a second."""
+
+    def __post_init__(self) -> None:
+        if self.cached_calls < 1 or self.progress_every_s < 0:
+            raise ValueError("The indexer keeps at least one call in memory and waits 0 s or longer for progress.")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A record that is folded, but not in the index yet."""
+
+    position: Position
+    record: Record
+
+
+@dataclass(slots=True)
+class _Call:
+    document: CallDocument | None
+    """As the index has it, with `waiting` folded on; None when the index has nothing."""
+    indexed: int = 0
+    """The revision that the index has."""
+    waiting: list[_Waiting] = field(default_factory=list)
+    put_due: float = 0.0
+
+
+class IndexerStage:
+    """See `events.consumer.StageHandler`.
+
+    Several indexers may work on one call, because its topics are read independently. Each folds onto what it
+    knows, and the index refuses whichever document was not made from the newest one; then the loser takes that
+    one and folds its records again.
+    """
+
+    name = "indexer"
+    topics: Sequence[Topic] = (CALL_LIFECYCLE, TRANSCRIPT_REDACTED, FINDING, ALERT, CALL_RECORDING)
+
+    def __init__(
+        self, index: CallIndex, settings: IndexerSettings | None = None, clock: Clock | None = None
+    ) -> None:
+        self._index = index
+        self._settings = settings or IndexerSettings()
+        self._clock = clock or SystemClock()
+        self._calls: OrderedDict[CallId, _Call] = OrderedDict()
+        self._waiting_calls: dict[CallId, _Call] = {}
+
+    def handle(self, opened: Opened) -> Iterable[Output]:
+        record = opened.record
+        name = CallId(opened.delivery.event.key)
+        call = self._calls.get(name)
+        if call is None:
+            found = self._index.get(name)
+            call = self._calls[name] = _Call(found, _revision(found))
+        self._calls.move_to_end(name)
+        document = fold(call.document, record)
+        if document.revision == _revision(call.document):
+            return ()
+        call.document = document
+        patience_s = self._settings.progress_every_s if isinstance(record, LegProgress) else 0.0
+        due = self._clock.monotonic() + patience_s
+        call.put_due = min(call.put_due, due) if call.waiting else due
+        call.waiting.append(_Waiting(opened.delivery.position, record))
+        self._waiting_calls[name] = call
+        return ()
+
+    def after_batch(self) -> Iterable[Output]:
+        now = self._clock.monotonic()
+        due = [name for name, call in self._waiting_calls.items() if call.put_due <= now]
+        for _ in range(_MOST_ROUNDS):
+            if not due:
+                break
+            due = self._put(due)
+        self._shrink()
+        if due:
+            raise RetryLater("Other indexers keep changing the same calls; their documents are put again later.")
+        return ()
+
+    def made_durable(self) -> None:
+        """Nothing to do: the index was durable when `put_all` returned, and this stage writes no topic."""
+
+    def unfinished(self, partition: TopicPartition) -> Position | None:
+        offsets = [
+            item.position.offset
+            for call in self._waiting_calls.values()
+            for item in call.waiting
+            if item.position.partition == partition
+        ]
+        return Position(partition, min(offsets)) if offsets else None
+
+    def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """Their next reader gets these records again; what came from other partitions stays with us."""
+        for name, call in list(self._waiting_calls.items()):
+            call.waiting = [item for item in call.waiting if item.position.partition not in partitions]
+            if not call.waiting:
+                del self._waiting_calls[name]
+        # Others may write these calls from now on. Where records wait, the next put is refused and folds again.
+        for name in [name for name in self._calls if name not in self._waiting_calls]:
+            del self._calls[name]
+
+    def _put(self, names: list[CallId]) -> list[CallId]:
+        """Put the documents of these calls; return those to try again, folded onto what the index has now."""
+        calls = [self._waiting_calls[name] for name in names]
+        documents = [(call.document, call.indexed) for call in calls if call.document is not None]
+        stale: list[CallId] = []
+        for name, outcome in zip(names, self._index.put_all(documents), strict=True):
+            if outcome is PutOutcome.STORED:
+                call = self._waiting_calls.pop(name)
+                call.waiting.clear()
+                call.indexed = _revision(call.document)
+            elif outcome is PutOutcome.FORGOTTEN:
+                del self._waiting_calls[name], self._calls[name]
+            else:
+                stale.append(name)
+        for name in stale:
+            call = self._waiting_calls[name]
+            call.document = self._index.get(name)
+            call.indexed = _revision(call.document)
+            for item in call.waiting:
+                call.document = fold(call.document, item.record)
+        return stale
+
+    def _shrink(self) -> None:
+        for name in list(self._calls):
+            if len(self._calls) <= self._settings.cached_calls:
+                return
+            if name not in self._waiting_calls:
+                del self._calls[name]
+
+
+def _revision(document: CallDocument | None) -> int:
+    return 0 if document is None else document.revision
