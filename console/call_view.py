@@ -85,7 +85,9 @@ def print_call(console: Console, document: CallDocument) -> None:
     facts.add_row("recording", "bleeped, encrypted" if document.recording else "not kept yet")
     for leg in document.legs:
         guessed = "" if leg.role_verified else " (role not verified)"
-        facts.add_row(f"leg {leg.leg}", Text(f"{leg.role.value} {leg.speaker_name}{guessed}", ROLE_STYLES[leg.role]))
+        facts.add_row(
+            f"leg {leg.leg}", Text(f"{leg.role.value} {leg.speaker_name}{guessed}", ROLE_STYLES[leg.role])
+        )
     console.print(facts)
     console.print("\nTranscript", style="bold")
     transcript = Table.grid(padding=(0, 2))
@@ -110,7 +112,9 @@ def print_call(console: Console, document: CallDocument) -> None:
     console.print("\nRedactions", style="bold")
     redactions = Table.grid(padding=(0, 2))
     for span in sorted(spans, key=lambda span: span.start_ms):
-        redactions.add_row(f"{clock(span.start_ms)}-{clock(span.end_ms)}", f"leg {span.leg}", span.kind.placeholder)
+        redactions.add_row(
+            f"{clock(span.start_ms)}-{clock(span.end_ms)}", f"leg {span.leg}", span.kind.placeholder
+        )
     console.print(redactions if spans else "None.", markup=False)
     if document.alerts:
         console.print("\nAlerts", style="bold")

@@ -8,21 +8,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from console.data_folder import DataFolder, EngineLock
 from console.settings import Settings
+from console.stages import HTTP_FD_VARIABLE, SOCKETS_VARIABLE
 from console.supervisor import StageCommand, Supervisor, stage_argv
 from console.wiring import Wiring
 from events.errors import CallwardenError
 from events.topics import TOPICS
-from telephony.capture import CaptureSockets, open_sockets
+from telephony.sockets import CaptureSockets, SocketSettings, open_sockets
 
 logger = logging.getLogger(__name__)
 
-HTTP_FD_VARIABLE: Final = "CALLWARDEN_HTTP_FD"
-SIP_FDS_VARIABLE: Final = "CALLWARDEN_CAPTURE_SOCKETS"
 _DAY_MS: Final = 86_400_000
 _TRIM_EVERY_S: Final = 600.0
 
@@ -58,8 +58,8 @@ class Engine:
         self._http: socket.socket | None = None
         try:
             if not consumers_only:
-                self._sockets = open_sockets(settings.capture, *(sip or ()))
-                self._http = _listen(*(http or (settings.web.host, settings.web.port)))
+                self._sockets = open_sockets(_at(settings.sockets, sip))
+                self._http = _listen(*(http or (settings.engine.http_host, settings.engine.http_port)))
             _empty(folder.metrics)
             self._supervisor = Supervisor(
                 folder, self._commands(config), settings.supervisor, facts={"sip": self.sip_address}
@@ -70,7 +70,7 @@ class Engine:
 
     @property
     def sip_address(self) -> str:
-        return self._sockets.address if self._sockets else ""
+        return "{}:{}".format(*self._sockets.sip_address) if self._sockets else ""
 
     @property
     def http_address(self) -> str:
@@ -115,7 +115,7 @@ class Engine:
             )
 
         if self._sockets is not None:
-            add("capture", None, tuple(self._sockets.fds()), **{SIP_FDS_VARIABLE: self._sockets.to_environment()})
+            add("capture", None, tuple(self._sockets.fds()), **{SOCKETS_VARIABLE: self._sockets.to_environment()})
         if self._http is not None:
             add("console", None, (self._http.fileno(),), **{HTTP_FD_VARIABLE: str(self._http.fileno())})
         workers = self._settings.engine.recogniser_workers
@@ -145,6 +145,11 @@ class Engine:
         if self._http is not None:
             self._http.close()
         self._lock.release()
+
+
+def _at(settings: SocketSettings, address: tuple[str, int] | None) -> SocketSettings:
+    """Return the settings with the command line's address instead."""
+    return settings if address is None else replace(settings, sip_host=address[0], sip_port=address[1])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from console.wiring import Wiring
 from events.call_document import CallDocument, CallState
 from events.errors import CallwardenError
 from events.identity import CallId
-from telephony.recorded_source import RecordedSource, RecordingRefused
+from telephony.recorded_source import ImportStopped, import_recording
+from telephony.recorded_wav import RecordingRefused
 from telephony.sink import LogSink
 
 AUDIO_SUFFIXES: Final = frozenset(
@@ -102,24 +102,24 @@ def import_files(
         if stop.is_set():
             return
         try:
-            source = RecordedSource(path, wiring.settings.recorded)
-            call = source.call
-            document = wiring.index.get(call)
-            if document is not None and document.state is CallState.COMPLETE:
-                on_progress(path, 1.0)
-                yield Imported(path, call, document, already_there=True)
-                continue
-            source.run(sink, stop)
+            written = import_recording(path, sink, wiring.settings.recorded, stop=stop)
         except RecordingRefused as error:
             on_progress(path, 1.0)
             yield Imported(path, None, None, refused=str(error))
             continue
-        except OSError as error:
+        except ImportStopped:
+            return
+        document = wiring.index.get(written.call) if written.known_before else None
+        if document is not None and document.state is CallState.COMPLETE:
             on_progress(path, 1.0)
-            reason = f"The file cannot be read: {os.strerror(error.errno or 0).lower()}."
-            yield Imported(path, None, None, refused=reason)
-            continue
-        waiting[call] = path
+            yield Imported(path, written.call, document, already_there=True)
+        elif written.known_before and document is None:
+            on_progress(path, 1.0)
+            yield Imported(
+                path, written.call, None, refused="The call was imported before and has been erased since."
+            )
+        else:
+            waiting[written.call] = path
         yield from _completed(wiring, waiting, on_progress)
     while waiting and not stop.is_set():
         yield from _completed(wiring, waiting, on_progress)

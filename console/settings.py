@@ -19,10 +19,22 @@ from typing import Any, Final, get_type_hints
 import msgspec
 import tomli_w
 
+from compliance.audit.audit_log import AuditSettings
+from compliance.redaction.settings import RedactionSettings
 from console.supervisor import SupervisorSettings
+from console.users import UserSettings
+from console.web.services import WebSettings
+from console.web.sessions import SessionSettings
 from events.consumer import ConsumerSettings
 from events.errors import CallwardenError
 from events.sqlite_log import SqliteLogSettings
+from indexer.sqlite_index import SqliteIndexSettings
+from indexer.worker import IndexerSettings
+from recognizer.beam_search import BeamSearchSettings
+from recognizer.endpoint import EndpointSettings
+from recognizer.worker import RecogniserWorkerSettings
+from telephony.recorded_source import RecordedSourceSettings
+from telephony.sockets import SocketSettings
 
 ENVIRONMENT_PREFIX: Final = "CALLWARDEN_"
 _SECRET_MARKS: Final = ("secret", "password", "token", "master_key")
@@ -36,6 +48,8 @@ class SettingsRefused(CallwardenError):
 class EngineSettings:
     """What concerns the engine as a whole."""
 
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
     recogniser_workers: int = 1
     """Recogniser processes; each takes a share of the calls. One core a worker is a good start."""
     log_level: str = "INFO"
@@ -55,6 +69,18 @@ class Settings:
     supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
     log: SqliteLogSettings = field(default_factory=SqliteLogSettings)
     consumer: ConsumerSettings = field(default_factory=ConsumerSettings)
+    sockets: SocketSettings = field(default_factory=SocketSettings)
+    recorded: RecordedSourceSettings = field(default_factory=RecordedSourceSettings)
+    recogniser: RecogniserWorkerSettings = field(default_factory=RecogniserWorkerSettings)
+    search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    redaction: RedactionSettings = field(default_factory=RedactionSettings)
+    indexer: IndexerSettings = field(default_factory=IndexerSettings)
+    index: SqliteIndexSettings = field(default_factory=SqliteIndexSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    users: UserSettings = field(default_factory=UserSettings)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
+    web: WebSettings = field(default_factory=WebSettings)
 
 
 def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -74,7 +100,9 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
             continue
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
         if section not in types:
-            raise SettingsRefused(f"The variable {name} names a section of settings that does not exist: {section}.")
+            raise SettingsRefused(
+                f"The variable {name} names a section of settings that does not exist: {section}."
+            )
         sections.setdefault(section, {})[key] = value
         where = f"{where} and the environment" if "environment" not in where else where
     made: dict[str, Any] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
 import signal
 import sys
@@ -20,6 +19,9 @@ from events.errors import CallwardenError
 from events.log import Group
 
 logger = logging.getLogger(__name__)
+
+HTTP_FD_VARIABLE: Final = "CALLWARDEN_HTTP_FD"
+SOCKETS_VARIABLE: Final = "CALLWARDEN_CAPTURE_SOCKETS"
 
 
 class UnknownStage(CallwardenError):
@@ -62,3 +64,55 @@ def _consume(wiring: Wiring, handler: StageHandler, stop: threading.Event) -> No
     run_stage(
         wiring.log, wiring.sealer, handler, Group(handler.name), wiring.settings.consumer, stop, wiring.clock
     )
+
+
+# Each body imports its own packages: a stage's process holds what that stage needs and starts no slower than it must.
+
+
+def _recogniser(wiring: Wiring, stop: threading.Event) -> None:
+    from recognizer.model_pack import ModelPack
+    from recognizer.recogniser import Recogniser, RecogniserSettings
+    from recognizer.snapshot import SnapshotStore
+    from recognizer.worker import RecogniserWorker
+
+    settings = wiring.settings
+    recogniser = Recogniser.of_pack(
+        ModelPack.load(), RecogniserSettings(search=settings.search, endpoint=settings.endpoint)
+    )
+    snapshots = SnapshotStore(wiring.folder.state / "recogniser.db", wiring.keys, wiring.clock)
+    _consume(wiring, RecogniserWorker(recogniser, snapshots, settings.recogniser, wiring.clock), stop)
+
+
+def _redaction(wiring: Wiring, stop: threading.Event) -> None:
+    from compliance.redaction.stage import RedactionStage
+
+    _consume(wiring, RedactionStage(wiring.settings.redaction, clock=wiring.clock), stop)
+
+
+def _indexer(wiring: Wiring, stop: threading.Event) -> None:
+    from indexer.worker import IndexerStage
+
+    _consume(wiring, IndexerStage(wiring.index, wiring.settings.indexer, wiring.clock), stop)
+
+
+def _audit(wiring: Wiring, stop: threading.Event) -> None:
+    from compliance.audit.audit_stage import AuditStage
+
+    stage = AuditStage(wiring.audit_log, wiring.signing_key.public, wiring.log, wiring.sealer, wiring.clock)
+    say_ready()
+    stage.run(stop)
+
+
+def _console(wiring: Wiring, stop: threading.Event) -> None:
+    from console.web_server import serve
+
+    serve(wiring, int(os.environ[HTTP_FD_VARIABLE]), say_ready, stop)
+
+
+STAGES: Final[Mapping[str, Callable[[Wiring, threading.Event], None]]] = {
+    "recogniser": _recogniser,
+    "redaction": _redaction,
+    "indexer": _indexer,
+    "audit": _audit,
+    "console": _console,
+}

@@ -98,7 +98,9 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Process ids of the stages that run now, by name."""
         return {
-            child.command.name: child.process.pid for child in self._children if child.process and child.process.poll() is None
+            child.command.name: child.process.pid
+            for child in self._children
+            if child.process and child.process.poll() is None
         }
 
     def run(self) -> None:
@@ -158,7 +160,8 @@ class Supervisor:
         lived = self._clock.monotonic() - child.started_at
         child.failures_in_a_row = 1 if lived >= self._settings.healthy_after_s else child.failures_in_a_row + 1
         delay = min(
-            self._settings.first_restart_after_s * 2 ** (child.failures_in_a_row - 1), self._settings.longest_restart_after_s
+            self._settings.first_restart_after_s * 2 ** (child.failures_in_a_row - 1),
+            self._settings.longest_restart_after_s,
         )
         child.ready = False
         child.restarts += 1
@@ -174,7 +177,7 @@ class Supervisor:
         environment = {**os.environ, **child.command.environment, READY_FD_VARIABLE: str(theirs)}
         output = open(self._folder.logs / f"{child.command.name}.log", "ab")  # noqa: SIM115 (handed down)
         try:
-            child.process = subprocess.Popen(  # noqa: S603 (our own command line)
+            child.process = subprocess.Popen(
                 list(child.command.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -182,7 +185,7 @@ class Supervisor:
                 env=environment,
                 pass_fds=(*child.command.pass_fds, theirs),
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid(), above_others=child.command.above_others),  # noqa: PLW1509
+                preexec_fn=_die_with(os.getpid(), above_others=child.command.above_others),
             )
         finally:
             os.close(theirs)
@@ -215,7 +218,11 @@ class Supervisor:
             "pid": os.getpid(),
             "stages": {
                 child.command.name: {
-                    "state": "ready" if child.ready else "restarting" if child.restart_at is not None else "starting",
+                    "state": "ready"
+                    if child.ready
+                    else "restarting"
+                    if child.restart_at is not None
+                    else "starting",
                     "pid": child.process.pid if child.process else None,
                     "restarts": child.restarts,
                     "started_at_ms": child.started_at_ms,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
+from compliance.recordings.reader import RecordingReader
+
 from compliance.audit.audit_log import AuditLog
 from compliance.audit.checkpoint import SigningKey
 from compliance.audit.recorder import AuditRecorder
-from compliance.recordings.reader import RecordingReader
 from console.data_folder import DataFolder
 from console.settings import Settings
 from console.users import UserStore
@@ -51,7 +52,7 @@ class Wiring:
 
     @cached_property
     def index(self) -> CallIndex:
-        return SqliteIndex(self.folder.index)
+        return SqliteIndex(self.folder.index, self.settings.index)
 
     @cached_property
     def signing_key(self) -> SigningKey:
@@ -66,7 +67,7 @@ class Wiring:
 
     @cached_property
     def users(self) -> UserStore:
-        return UserStore(self.folder.users, self.clock)
+        return UserStore(self.folder.users, self.clock, self.settings.users)
 
     @cached_property
     def recordings(self) -> RecordingReader:

@@ -72,7 +72,9 @@ def verify(
     for notice in found.notices:
         out.print(f"note: {notice}", markup=False, highlight=False, soft_wrap=True)
     for problem in found.problems:
-        err.print(f"{problem.kind.value}: {problem.text}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(
+            f"{problem.kind.value}: {problem.text}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
     if not found.ok:
         raise typer.Exit(1)
     out.print(

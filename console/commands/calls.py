@@ -53,10 +53,10 @@ def import_calls(
         for imported in import_files(
             wiring, files, lambda path, share: progress.update(tasks[path], completed=share), stop
         ):
-            if imported.call is None:
+            if imported.refused:
                 refused += 1
                 err.print(f"{imported.path}: {imported.refused}", style="red", markup=False, highlight=False)
-            else:
+            elif imported.call is not None:
                 recorder.record(who, "operator", Action.IMPORT, imported.call)
             if as_json:
                 line = {
@@ -128,5 +128,3 @@ def show(
         print(msgspec.json.encode(document).decode())  # noqa: T201
     else:
         print_call(out, document)
-
-

@@ -37,8 +37,12 @@ def parse_address(text: str | None) -> tuple[str, int] | None:
 
 def up(
     data: DataOption,
-    sip: Annotated[str | None, typer.Option("--sip", metavar="HOST:PORT", help="Where calls are accepted.")] = None,
-    http: Annotated[str | None, typer.Option("--http", metavar="HOST:PORT", help="Where pages are served.")] = None,
+    sip: Annotated[
+        str | None, typer.Option("--sip", metavar="HOST:PORT", help="Where calls are accepted.")
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option("--http", metavar="HOST:PORT", help="Where pages are served.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Run the engine until Ctrl-C. Prints one line `ready sip=... http=...` when calls and pages are accepted."""
@@ -68,5 +72,3 @@ def settings(config: ConfigOption = None) -> None:
 def version() -> None:
     """Print the version."""
     out.print(f"callwarden {installed_version('callwarden')}", highlight=False)
-
-

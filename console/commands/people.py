@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from console.commands.options import ConfigOption, DataOption, operating_system_user, out, wire
-from console.users import ConsoleRole
+from console.users import UserRole
 from events.audit_entry import Action
 from events.errors import CallwardenError
 
@@ -28,7 +28,7 @@ def users() -> None:
 def add(
     name: Annotated[str, typer.Argument(help="Log-in name.")],
     data: DataOption,
-    role: Annotated[ConsoleRole, typer.Option("--role", help="What the person may do.")],
+    role: Annotated[UserRole, typer.Option("--role", help="What the person may do.")],
     config: ConfigOption = None,
 ) -> None:
     """Add a person. The password is asked for, or read as one line from standard input."""
@@ -37,7 +37,7 @@ def add(
     wiring.audit_recorder("cli").record(
         operating_system_user(), "operator", Action.USER_ADDED, name, reason=f"role {role.value}"
     )
-    wiring.users.add(name, password, role)
+    wiring.users.add(name, role, password)
     out.print(f"{name} may log in as {role.value}.", markup=False)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from compliance.rules.rulebook import check_rulebook, load_rulebooks
 from rich.table import Table
 
-from compliance.rules.rulebook import check_rulebook, load_rulebooks
 from console.commands.options import ConfigOption, err, out
 from console.settings import load_settings
 
@@ -40,5 +40,7 @@ def list_rules(config: ConfigOption = None) -> None:
     table = Table("rule", "rulebook", "version", "severity", "alert", "title")
     for book in load_rulebooks(settings.rules.rulebooks):
         for rule in book.rules:
-            table.add_row(rule.id, book.name, book.version, rule.severity.value, "yes" if rule.alert else "", rule.title)
+            table.add_row(
+                rule.id, book.name, book.version, rule.severity.value, "yes" if rule.alert else "", rule.title
+            )
     out.print(table)

@@ -24,7 +24,22 @@ def speak(text: str, voice: list[str], folder: Path) -> np.ndarray:
     spoken, band = folder / "spoken.wav", folder / "band.wav"
     subprocess.run(["flite", *voice, "-t", text, "-o", str(spoken)], check=True)
     subprocess.run(
-        ["sox", str(spoken), "-r", str(RATE), "-c", "1", "-b", "16", str(band), "gain", "-n", "-6", "sinc", "300-3400"],
+        [
+            "sox",
+            str(spoken),
+            "-r",
+            str(RATE),
+            "-c",
+            "1",
+            "-b",
+            "16",
+            str(band),
+            "gain",
+            "-n",
+            "-6",
+            "sinc",
+            "300-3400",
+        ],
         check=True,
     )
     with wave.open(str(band)) as file:
@@ -52,8 +67,8 @@ def main() -> int:
             raw = Path(scratch) / f"{name}.raw"
             raw.write_bytes(samples.tobytes())
             subprocess.run(
-                ["sox", "-t", "raw", "-r", str(RATE), "-e", "signed", "-b", "16", "-c", "1", str(raw)]
-                + ["-e", "mu-law", "-b", "8", str(HERE / f"{name}.wav")],
+                ["sox", "-t", "raw", "-r", str(RATE), "-e", "signed", "-b", "16", "-c", "1", raw]
+                + ["-e", "mu-law", "-b", "8", HERE / f"{name}.wav"],  # noqa: RUF005
                 check=True,
             )
     sys.stdout.write(f"{length / RATE:.1f} s\n")
