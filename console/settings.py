@@ -152,20 +152,22 @@ def _split_if_many(hint: Any, value: Any) -> Any:
 
 def as_toml(settings: Settings) -> str:
     """Return the settings as a settings file, secrets replaced by asterisks."""
-    sections: dict[str, dict[str, Any]] = {}
-    for part in dataclasses.fields(settings):
-        section = getattr(settings, part.name)
-        sections[part.name] = {
-            entry.name: _plain(entry.name, getattr(section, entry.name))
-            for entry in dataclasses.fields(section)
-            if getattr(section, entry.name) is not None
-        }
-    return tomli_w.dumps(sections)
+    return tomli_w.dumps(_table(settings))
+
+
+def _table(section: Any) -> dict[str, Any]:
+    return {
+        entry.name: _plain(entry.name, getattr(section, entry.name))
+        for entry in dataclasses.fields(section)
+        if getattr(section, entry.name) is not None
+    }
 
 
 def _plain(name: str, value: Any) -> Any:
     if any(mark in name for mark in _SECRET_MARKS):
         return "***" if value else ""
+    if dataclasses.is_dataclass(value):
+        return _table(value)
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Enum):

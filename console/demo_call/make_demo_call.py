@@ -67,8 +67,10 @@ def main() -> int:
             raw = Path(scratch) / f"{name}.raw"
             raw.write_bytes(samples.tobytes())
             subprocess.run(
-                ["sox", "-t", "raw", "-r", str(RATE), "-e", "signed", "-b", "16", "-c", "1", raw]
-                + ["-e", "mu-law", "-b", "8", HERE / f"{name}.wav"],  # noqa: RUF005
+                [
+                    *("sox", "-t", "raw", "-r", str(RATE), "-e", "signed", "-b", "16", "-c", "1", raw),
+                    *("-e", "mu-law", "-b", "8", HERE / f"{name}.wav"),
+                ],
                 check=True,
             )
     sys.stdout.write(f"{length / RATE:.1f} s\n")
