@@ -1,6 +1,6 @@
 """The acoustic network: features to log likelihoods of HMM states, streaming, in numpy.
 
-A factored time-delay network (TDNN-F, Povey et al., Interspeech 2018): every layer looks a step to either side, and
+A factored time-delay network (TDNN-F, Povey et al., Interspeech 2018): every layer looks a step to either side;
 a step is three feature frames stacked (30 ms). Output ``t`` depends on steps ``t - 10`` to ``t + 10``; each layer
 keeps the few rows that its next step will look back on, so nothing is computed twice.
 
@@ -254,7 +254,7 @@ class AcousticStream:
         inputs = self._inputs
         inputs[:2] = inputs[-2:]
         inputs[2:] = features.reshape(STEP_FRAMES, -1)
-        x = _splice(inputs, 2) @ model.first
+        x: Float32 = np.matmul(_splice(inputs, 2), model.first)
         x += model.first_bias
         np.maximum(x, 0, out=x)
         for layer, rows, narrow_rows in zip(model.layers, self._rows, self._narrow_rows, strict=True):
@@ -264,10 +264,10 @@ class AcousticStream:
                 narrow_rows[:reach] = narrow_rows[-reach:]
                 rows[2 * reach :] = x
                 np.matmul(_splice(rows[reach:], reach), layer.narrow, out=narrow_rows[reach:])
-                x = _splice(narrow_rows, reach) @ layer.wide
+                x = np.matmul(_splice(narrow_rows, reach), layer.wide)
             else:
                 rows[:] = x
-                x = (rows @ layer.narrow) @ layer.wide
+                x = np.matmul(np.matmul(rows, layer.narrow), layer.wide)
             x += layer.bias
             np.maximum(x, 0, out=x)
             x += rows[reach : reach + STEP_FRAMES]
@@ -276,7 +276,7 @@ class AcousticStream:
         known = self.frames - first_output
         if known >= STEP_FRAMES:
             return np.empty((0, model.pdfs), np.float32)
-        scores = (x @ model.last) @ model.output
+        scores: Float32 = np.matmul(np.matmul(x, model.last), model.output)
         scores += model.output_bias
         self.frames = first_output + STEP_FRAMES
         return scores[known:]

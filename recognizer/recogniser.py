@@ -7,10 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.acoustic_model import AcousticModel
+from recognizer.acoustic_model import OUTPUT_SAMPLES, AcousticModel
 from recognizer.beam_search import BeamSearch, BeamSearchSettings, Hypothesis, SearchScratch
+from recognizer.confidence import ConfidenceModel, timed
 from recognizer.endpoint import EndpointSettings
 from recognizer.graph import Graph
+from recognizer.log_mel import SAMPLE_RATE
+from recognizer.model_pack import ModelPack
+from recognizer.word_alignment import WordAligner
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,14 @@ class RecogniserSettings:
 class Recogniser:
     """Models and settings of one thread; sessions and searches are made from it."""
 
-    def __init__(self, model: AcousticModel, graph: Graph, settings: RecogniserSettings | None = None) -> None:
+    def __init__(
+        self,
+        model: AcousticModel,
+        graph: Graph,
+        aligner: WordAligner,
+        confidence: ConfidenceModel,
+        settings: RecogniserSettings | None = None,
+    ) -> None:
         if model.pdfs != graph.pdfs:
             raise ValueError(
                 f"The acoustic model scores {model.pdfs} states, the recognition graph has {graph.pdfs}."
@@ -54,15 +65,42 @@ class Recogniser:
         self.model = model
         self.graph = graph
         self.settings = settings or RecogniserSettings()
+        self._aligner = aligner
+        self._confidence = confidence
         self._scratch = SearchScratch()
+
+    @classmethod
+    def of_pack(cls, pack: ModelPack, settings: RecogniserSettings | None = None) -> Recogniser:
+        """Make the recogniser of a model pack.
+
+        Raises
+        ------
+        AcousticModelError
+            The pack's network cannot be read.
+        ValueError
+            The pack is for other audio than 8 kHz, or its network steps in another time than 30 ms.
+        """
+        if pack.sample_rate_hz != SAMPLE_RATE or pack.frame_shift_ms * SAMPLE_RATE != 1000 * OUTPUT_SAMPLES:
+            raise ValueError("The model pack is not for 8 kHz audio in steps of 30 ms.")
+        model = AcousticModel.load(pack.acoustic_model, pack.acoustic_scale)
+        return cls(model, pack.graph, pack.aligner, pack.confidence, settings)
 
     def search(self) -> BeamSearch:
         """Return a new leg's search."""
         return BeamSearch(self.graph, self.settings.search, self._scratch)
 
     def finalise(self, hypothesis: Hypothesis, search: BeamSearch, scores: NDArray[np.float32]) -> Hypothesis:
-        """Return `hypothesis` with exact word times and confidences."""
-        return hypothesis
+        """Return `hypothesis` with exact word times and confidences.
+
+        Parameters
+        ----------
+        hypothesis : Hypothesis
+            From `search`, which has not gone on since.
+        search : BeamSearch
+        scores : float32[frames, pdfs]
+            What `search` heard, or its beginning if `hypothesis` ends there.
+        """
+        return timed(hypothesis, self._aligner.align(hypothesis.word_ids, scores), search, self._confidence)
 
     def cut(self, search: BeamSearch, scores: NDArray[np.float32]) -> tuple[Hypothesis, int]:
         """Say where to cut an utterance that does not end: its words before the cut, and the cut's frame.

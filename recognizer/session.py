@@ -133,8 +133,8 @@ class RecognitionSession:
         Returns
         -------
         list of Utterance
-            Any number of finals and partials. A final one comes about 0.35 s (what the network looks ahead) plus the
-            endpoint's silence after its last word.
+            Any number of finals and partials. A final one comes about 0.35 s (what the network looks ahead) plus
+            the endpoint's silence after its last word.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class RecognitionSession:
         told = self._tell(self._network.finish())
         if self._search.frames:
             told += self._final(self._search.finish(), self._search.frames)
-        self.settled_ms = max(self.settled_ms, self._end_sample // 8)
+        self.settled_ms = self._end_sample // 8
         return told
 
     def _hear(self, samples: Float32) -> Float32:
@@ -226,12 +226,15 @@ class RecognitionSession:
 
     def _utterance(self, status: SegmentStatus, hypothesis: Hypothesis, end_frame: int) -> Utterance:
         words = []
+        # The last frame of a leg may reach beyond its last sample.
+        audio_end_ms = self._end_sample // 8
         for word in hypothesis.words:
             # Progress was told up to the settled time; a word found late to begin before it begins there.
-            start = max(self.settled_ms, self._ms(word.start_frame))
-            end = max(start, self._ms(word.end_frame))
+            start = min(max(self.settled_ms, self._ms(word.start_frame)), audio_end_ms)
+            end = min(max(start, self._ms(word.end_frame)), audio_end_ms)
             words.append(Word(word.text, start, end, round(word.confidence, 4)))
         end_sample = self._origin + (self._utterance_frame + end_frame) * OUTPUT_SAMPLES
+        end_sample = min(end_sample, self._end_sample)
         return Utterance(status, self.first_sample, end_sample, tuple(words), self._revision)
 
     def _scores(self) -> Float32:
