@@ -142,6 +142,8 @@ def _type_name(schema: Schema) -> str:
         return str(schema["$ref"].rsplit("/", 1)[1])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
+    if "contentEncoding" in schema:
+        return "bytes"
     return str(schema.get("type", "anything"))
 
 
