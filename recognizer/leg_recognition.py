@@ -9,7 +9,7 @@ from typing import Final
 
 from dsp.front_end import AudioChunk
 from events import metrics
-from events.audio import AudioBlock
+from events.audio import AudioBlock, LegAudioEnded
 from events.identity import CallId, record_id
 from events.log import Delivery
 from events.transcript import LegProgress, LegTranscriptEnded, SegmentStatus, TranscriptSegment
@@ -87,7 +87,8 @@ class LegRecognition:
 
     def note_block(self, block: AudioBlock, delivery: Delivery) -> None:
         """Remember where a block lies. Call this before hearing the chunks that it makes."""
-        self.state = replace(self.state, role=block.role) if block.role is not self.state.role else self.state
+        if block.role is not self.state.role:
+            self.state = replace(self.state, role=block.role)
         if block.sample_rate != SAMPLE_RATE:
             self._slow_samples = _RESAMPLER_SAMPLES
         start = block.start_sample * SAMPLE_RATE // block.sample_rate
@@ -130,9 +131,10 @@ class LegRecognition:
                 session = self._begin_anew(chunk.start_sample + first + piece.size)
         return told
 
-    def audio_ended(self, end_sample: int) -> None:
-        """The leg's audio ends at `end_sample` (8 kHz); its last chunks may still be on their way."""
-        self._end_sample = end_sample
+    def audio_ended(self, end: LegAudioEnded) -> None:
+        """The leg's audio ends; its last chunks may still be on their way."""
+        self._end_sample = end.end_sample * SAMPLE_RATE // end.sample_rate
+        self.state = replace(self.state, role=end.role)
 
     def all_heard(self) -> bool:
         """Whether the end of the audio is known and everything before it was heard."""

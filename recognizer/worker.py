@@ -25,7 +25,6 @@ from events.log import Delivery, Position, TopicPartition
 from events.topics import CALL_AUDIO, TRANSCRIPT_RAW, Topic
 from events.transcript import CallTranscriptEnded, SegmentStatus, TranscriptSegment
 from recognizer.leg_recognition import LegRecognition, Told
-from recognizer.log_mel import SAMPLE_RATE
 from recognizer.recogniser import Recogniser
 from recognizer.snapshot import WHOLE_CALL, LegState, SnapshotStore
 
@@ -217,7 +216,7 @@ class RecogniserWorker:
             return []
         if record.sample_rate <= 0 or record.end_sample < 0:
             raise NeverRetry("The end of a leg's audio has a negative time or no sample rate.")
-        leg.audio_ended(record.end_sample * SAMPLE_RATE // record.sample_rate)
+        leg.audio_ended(record)
         return self._hear(name, call, call.front_end.end_leg(record))
 
     def _call_ended(self, call: _Call, record: CallAudioEnded) -> list[Output]:

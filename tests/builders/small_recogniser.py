@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import tempfile
 from collections import Counter
@@ -78,14 +79,12 @@ def _bigrams(sentences: list[list[str]]) -> str:
     for sentence in sentences:
         marked = ["<s>", *sentence, "</s>"]
         ones.update(marked[1:])
-        twos.update(zip(marked, marked[1:], strict=False))
+        twos.update(itertools.pairwise(marked))
         before.update(marked[:-1])
     total = sum(ones.values())
     lines = ["\\data\\", f"ngram 1={len(ones) + 1}", f"ngram 2={len(twos)}", "", "\\1-grams:"]
     lines.append(f"-99 <s> {math.log10(0.2):.5f}")
-    lines += [
-        f"{math.log10(count / total):.5f} {word} {math.log10(0.2):.5f}" for word, count in sorted(ones.items())
-    ]
+    lines += [f"{math.log10(n / total):.5f} {word} {math.log10(0.2):.5f}" for word, n in sorted(ones.items())]
     lines += ["", "\\2-grams:"]
     lines += [f"{math.log10(0.8 * n / before[a]):.5f} {a} {b}" for (a, b), n in sorted(twos.items())]
     return "\n".join([*lines, "", "\\end\\", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -77,9 +78,7 @@ def test_partials_lead_to_the_final(heard: list[Utterance]) -> None:
         assert versions == list(range(len(versions)))
         assert len(versions) > 3
     partials = [u for u in heard if u.status is SegmentStatus.PARTIAL]
-    assert all(
-        a.text != b.text for a, b in zip(partials, partials[1:], strict=False) if a.first_sample == b.first_sample
-    )
+    assert all(a.text != b.text for a, b in itertools.pairwise(partials) if a.first_sample == b.first_sample)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -155,10 +154,8 @@ def test_speech_without_pause_is_cut_between_words(recogniser: Recogniser, audio
     whole = finals(told(RecognitionSession(recogniser), [audio]))
     assert len(cut) > 2 * len(whole)
     assert all(u.end_sample - u.first_sample <= 8 * 1620 for u in cut)
-    same = difflib.SequenceMatcher(
-        None, [w.text for w in words(cut)], [w.text for w in words(whole)], autojunk=False
-    )
-    assert same.ratio() > 0.7
+    texts = ([word.text for word in words(utterances)] for utterances in (cut, whole))
+    assert difflib.SequenceMatcher(None, *texts, autojunk=False).ratio() > 0.7
 
 
 def test_the_cut_lies_in_the_longest_late_pause(recogniser: Recogniser) -> None:
