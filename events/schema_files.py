@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -37,12 +37,13 @@ def _schema(kind: str, record_type: type[Any]) -> Schema:
     for definition in definitions.values():
         definition.pop("description", None)  # docstrings may change without the form changing
     assert fields(record_type)
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"{kind}.json",
         **reference,
         "$defs": dict(sorted(definitions.items())),
     }
+    return cast(Schema, json.loads(text_of(schema)))  # as it will be read back: lists, no tuples
 
 
 def text_of(schema: Schema) -> str:
