@@ -49,6 +49,7 @@ _SLICE_S: Final = 5
 # calls itself audio to other files and to the network.
 _DECODERS: Final = (
     (re.compile(rb"OggS"), "ogg"),
+    (re.compile(rb"[.]snd"), "au"),
     (re.compile(rb"fLaC"), "flac"),
     (re.compile(rb"#!AMR"), "amr"),
     (re.compile(rb"....ftyp", re.DOTALL), "mp4"),
@@ -221,7 +222,7 @@ def _sound(file: BinaryIO, path: Path, file_bytes: int, settings: RecordedSource
     for pattern, decoder in _DECODERS:
         if pattern.match(beginning):
             return _decoded_sound(path, decoder, settings)
-    raise RecordingRefused("not_audio", "The file is none of WAV, MP3, OGG, FLAC, M4A and AMR audio.")
+    raise RecordingRefused("not_audio", "The file is none of WAV, MP3, OGG, FLAC, M4A, AMR and AU audio.")
 
 
 def _wav_sound(file: BinaryIO, file_bytes: int) -> _Sound:

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsp import g711
@@ -148,6 +148,7 @@ def test_a_leg_may_change_its_rate_and_stays_on_its_timeline() -> None:
 splits = st.lists(st.integers(1, 2400), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(
     splits_near=splits,
     splits_far=splits,

@@ -301,7 +301,7 @@ def test_extreme_samples_do_not_wrap(tmp_path: Path) -> None:
     assert np.frombuffer(taken(path)[0].payload(0), "<i2").tolist() == [32767, -32768, 1]
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(at=st.integers(0, 43), value=st.binary(min_size=1, max_size=4), cut=st.integers(0, 400))
 def test_a_damaged_header_is_taken_or_refused_but_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, at: int, value: bytes, cut: int
