@@ -200,9 +200,9 @@ class BeamSearch:
         return self._trace(self._tokens["cost"], reached_final=False)
 
     def finish(self) -> Hypothesis:
-        """Return the best path that ends in a final state; if there is none, the best path (`reached_final` tells).
+        """Return the best path that ends in a final state or, if there is none, the best path.
 
-        The search stays as it is: more frames may follow.
+        `reached_final` tells which. The search stays as it is: more frames may follow.
         """
         costs = self._tokens["cost"] + self.graph.states["final"][self._tokens["state"]]
         if len(costs) and np.isfinite(costs.min()):

@@ -1,7 +1,8 @@
 """The two ends of a recognition graph: G (which words follow which) and L (how words are pronounced).
 
-Both carry *disambiguation symbols*, without which their composition could not be determinised: ``#0`` on G's back-off
-arcs, ``#1``, ``#2``... behind pronunciations that several words share or that begin another one, and one behind silence.
+Both carry *disambiguation symbols*, without which their composition could not be determinised: ``#0`` on G's
+back-off arcs, ``#1``, ``#2``... behind pronunciations that several words share or that begin another one, and one
+behind silence.
 (Mohri, Pereira, Riley: "Speech Recognition with Weighted Finite-State Transducers", 2008.)
 """
 

@@ -3,8 +3,8 @@
 A folder holds ``states.npy``, ``arcs.npy``, ``words.txt`` and ``graph.json``; :mod:`recognizer.graph_build` makes
 it, :mod:`recognizer.graph_archive` packs and unpacks it. The arcs of state ``s`` are
 ``arcs[states[s]["first"] : states[s + 1]["first"]]``; those without input label ("epsilon") come first and end
-before ``states[s]["emitting"]``. An emitting arc's ``pdf`` is the column of the acoustic model's output; ``word`` is a
-row of ``words.txt``, 0 for none. All weights are costs: negative natural logarithms.
+before ``states[s]["emitting"]``. An emitting arc's ``pdf`` is the column of the acoustic model's output; ``word``
+is a row of ``words.txt``, 0 for none. All weights are costs: negative natural logarithms.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The compressed form in which a model pack ships its recognition graph.
 
-Packed is the graph *before* self-loops, about two thirds of its arcs: they are added again while unpacking. States are
-numbered in the order in which a walk through the arcs meets them first, so that an arc into a new state (two of
+Packed is the graph *before* self-loops, about two thirds of its arcs; they are added again while unpacking. States
+are numbered in the order in which a walk through the arcs meets them first, so that an arc into a new state (two of
 five) needs no number; weights are rounded to ``WEIGHT_STEP``. Each column is split into byte planes and compressed
-with LZMA by itself: a 72,000 word graph of 158 MB takes about a tenth.
+with LZMA by itself: a 72,000 word graph that takes 138 MB in memory becomes 18 MB.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A model pack: the folder with everything that one recogniser needs, and the way from it to running objects.
 
 ``manifest.json`` names the pack's files with their checksums, what the numbers in them mean (rate, frame shift,
-acoustic scale, phones) and the coefficients of the confidence; ``card.md`` says where they come from. The graph is shipped
-compressed in parts (:mod:`recognizer.graph_archive`) and unpacked once per machine, a matter of seconds, into the cache
-folder, from where all workers map the same pages.
+acoustic scale, phones) and the coefficients of the confidence; ``card.md`` says where they come from. The graph is
+shipped compressed in parts (:mod:`recognizer.graph_archive`) and unpacked once per machine, a matter of seconds, into
+the cache folder, from where all workers map the same pages.
 """
 
 from __future__ import annotations
@@ -31,50 +31,8 @@ from recognizer.word_alignment import PronunciationTable, WordAligner
 MODELS = Path(__file__).parent / "models"
 DEFAULT_PACK = MODELS / "general-8k"
 CACHE_VARIABLE = "CALLWARDEN_CACHE"
-PHONES = (
-    SILENCE,
-    *[
-        "AA",
-        "AE",
-        "AH",
-        "AO",
-        "AW",
-        "AY",
-        "B",
-        "CH",
-        "D",
-        "DH",
-        "EH",
-        "ER",
-        "EY",
-        "F",
-        "G",
-        "HH",
-        "IH",
-        "IY",
-        "JH",
-        "K",
-        "L",
-        "M",
-        "N",
-        "NG",
-        "OW",
-        "OY",
-        "P",
-        "R",
-        "S",
-        "SH",
-        "T",
-        "TH",
-        "UH",
-        "UW",
-        "V",
-        "W",
-        "Y",
-        "Z",
-        "ZH",
-    ],
-)
+_CMUDICT = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
+PHONES = (SILENCE, *_CMUDICT.split())
 """CMUdict's phones without stress marks, after silence: the set of the shipped pack."""
 
 _PACK_FORMAT = 1
@@ -195,8 +153,8 @@ def graph_installed(folder: Path = DEFAULT_PACK, cache: Path | None = None) -> b
 def install_graph(folder: Path = DEFAULT_PACK, cache: Path | None = None) -> Path:
     """Return the folder with the pack's unpacked graph; unpack it if this has not been done yet.
 
-    Safe to call from several processes at once: one unpacks, the others wait. The folder appears under its name, which is
-    the graph's checksum, only when it is complete and on disk.
+    Safe to call from several processes at once: one unpacks, the others wait. The folder appears under its name, which
+    is the graph's checksum, only when it is complete and on disk.
     """
     manifest = read_manifest(folder)
     target = _graph_folder(manifest, cache)

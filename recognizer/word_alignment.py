@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -167,7 +168,7 @@ class _Chain:
 
     def _append_silence(self) -> None:
         silences: dict[int, list[int]] = {}
-        for left, before in self._open.items():
+        for left in self._open:
             silences.setdefault(int(self._leaf[left, _SILENCE]), []).append(left)
         ends = []
         for lefts in silences.values():
@@ -179,7 +180,7 @@ class _Chain:
         closed: dict[int, list[int]] = {}
         for phones in variants:
             heads = [self._node(place, left, phones[0], before) for left, before in self._open.items()]
-            for left, phone in zip(phones, phones[1:], strict=False):
+            for left, phone in pairwise(phones):
                 heads = [self._node(place, left, phone, heads)]
             closed.setdefault(phones[-1], []).extend(heads)
         self._open = closed

@@ -74,9 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
             pairs: list[tuple[str, str]] = []
             shown = track(recordings, description=f"{name}, {system.name}", console=errors, transient=True)
             complain = (lambda sentence: errors.print(sentence, markup=False)) if system is systems[0] else None
-            results.append(
-                measure(name, shown, system, channel, complain or (lambda sentence: None), pairs)
-            )
+            results.append(measure(name, shown, system, channel, complain or (lambda sentence: None), pairs))
             texts += [f"{name}\t{system.name}\t{said}\t{recognised}" for said, recognised in pairs]
     Console().print(as_table(results, condition))
     try:

@@ -53,7 +53,9 @@ class PocketSphinx:
     def __init__(self) -> None:
         import pocketsphinx
 
-        self.name = f"PocketSphinx {pocketsphinx.__version__ if hasattr(pocketsphinx, '__version__') else ''}".strip()
+        self.name = (
+            f"PocketSphinx {pocketsphinx.__version__ if hasattr(pocketsphinx, '__version__') else ''}".strip()
+        )
         self._decoder: Any = pocketsphinx.Decoder(loglevel="FATAL")
 
     def recognise(self, samples: Float32) -> str:
