@@ -81,7 +81,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class CallStore:
-    """One file, used by the signalling and the journal thread of one process. Raises LogUnavailable on a full disk."""
+    """One file, used by two threads of one process. Raises LogUnavailable on a full disk."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +124,11 @@ class CallStore:
         values = (plan.call, dialog, msgspec.msgpack.encode(plan), ended.value if ended else None)
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", values)
+
+    def remove_call(self, call: CallId) -> None:
+        """Forget a call of which no record was made."""
+        with self._transaction():
+            self._db.execute("DELETE FROM calls WHERE call = ?", (call,))
 
     def keep(
         self,

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from events.audio import AudioBlock, Gap, GapCause
-from events.errors import KeyDestroyed, LogUnavailable, NeverRetry
+from events.errors import KeyDestroyed, NeverRetry, RetryLater
 from events.identity import CallId
 from events.log import Event, EventLog
 from events.metrics import AUDIO_BLOCKS, CAPTURE_BACKLOG, count, gauge
@@ -170,7 +170,7 @@ class Journal:
                 pending = _Pending(outbox, (*legs.values(),), (*calls.values(),), blocks, unsent=list(outbox))
                 pending.newest = self._store.keep(pending.outbox, pending.legs, pending.calls)
                 break
-            except (LogUnavailable, OSError) as error:
+            except (RetryLater, OSError) as error:
                 if not self._wait_after(error, attempt, stop, deadline):
                     return
                 attempt += 1
@@ -207,7 +207,7 @@ class Journal:
                     self._store.sent(pending.newest)
                 count(AUDIO_BLOCKS, pending.blocks)
                 return
-            except (LogUnavailable, OSError) as error:
+            except (RetryLater, OSError) as error:
                 if not self._wait_after(error, attempt, stop, deadline):
                     return
                 attempt += 1

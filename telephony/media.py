@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -68,7 +69,8 @@ class Media:
     """The thread of packets and blocks.
 
     All methods but `run` may be called from any thread; they leave a command and wake the thread. `timed_out` is
-    called from the media thread with calls that have had no packet for too long.
+    called from the media thread with calls that have had no packet for too long, `freed` with calls whose ports
+    are free again.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Media:
         settings: MediaSettings,
         clock: Clock,
         timed_out: Callable[[CallId], None],
+        freed: Callable[[CallPlan], None],
     ) -> None:
         self._receiver = receiver
         self._slot_of = {port: slot for slot, port in enumerate(ports)}
@@ -92,15 +95,25 @@ class Media:
         self._out: list[SourceRecord] = []
         self._touched: dict[tuple[CallId, int], int] = {}
         self._changed: dict[CallId, None] = {}
-        self._over: list[CallId] = []
+        self._over: list[CallPlan] = []
         self._waiting: dict[CallId, LiveCall] = {}
         self._ending: list[tuple[float, CallId, EndReason]] = []
         self._next_check = 0.0
-        self._freed: Callable[[CallId], None] = lambda call: None
+        self._freed = freed
 
-    def apply(self, plan: CallPlan) -> None:
-        """Bring a call, new or known, to what `plan` says."""
-        self._command(lambda: self._apply(plan))
+    def apply(self, plan: CallPlan) -> Future[None]:
+        """Bring a call, new or known, to what `plan` says; the future is done when packets are taken accordingly."""
+        done: Future[None] = Future()
+
+        def command() -> None:
+            try:
+                self._apply(plan)
+                done.set_result(None)
+            except Exception as error:
+                done.set_exception(error)
+
+        self._command(command)
+        return done
 
     def end(self, call: CallId, reason: EndReason) -> None:
         """End a call after the linger; ending it twice does nothing."""
@@ -109,10 +122,6 @@ class Media:
     def restore(self, calls: Sequence[StoredCall]) -> None:
         """Take up the calls of a process that died."""
         self._command(lambda: self._restore(calls))
-
-    def when_freed(self, freed: Callable[[CallId], None]) -> None:
-        """Have `freed` called, from the media thread, once a call's ports are free again."""
-        self._freed = freed
 
     @property
     def calls_up(self) -> int:
@@ -263,7 +272,7 @@ class Media:
         del self._calls[call]
         self._waiting.pop(call, None)
         self._changed.pop(call, None)
-        self._over.append(call)
+        self._over.append(live.plan)
         _count_ended(reason, ended)
         gauge(CALLS_UP, len(self._calls))
 
@@ -335,10 +344,10 @@ class Media:
             CallState(call, self._calls[call].keep(int(table.t0_ns[self._calls[call].slots[0]])))
             for call in self._changed
         ]
-        calls += [CallState(call, None) for call in self._over]
+        calls += [CallState(plan.call, None) for plan in self._over]
         self._journal.put(Batch(tuple(self._out), tuple(legs), tuple(calls)))
-        for call in self._over:
-            self._freed(call)
+        for plan in self._over:
+            self._freed(plan)
         self._out, self._over = [], []
         self._touched.clear()
         self._changed.clear()
