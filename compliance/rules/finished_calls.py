@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from events.clock import Clock, SystemClock
-from events.errors import RetryLater
+from events.errors import RetryLater, StopConsumer
 from events.identity import CallId
 from events.topics import TRANSCRIPT_REDACTED
 
@@ -47,6 +47,8 @@ class FinishedCalls:
             self._connection.execute("CREATE INDEX IF NOT EXISTS finished_at ON finished (at_ms)")
         except (sqlite3.OperationalError, OSError) as error:
             raise FinishedCallsUnavailable(f"The list of judged calls cannot be opened: {error}.") from error
+        except sqlite3.DatabaseError as error:
+            raise StopConsumer(f"The list of judged calls in {folder / FILE} is damaged: {error}.") from error
 
     def add(self, calls: Sequence[CallId]) -> None:
         """Write calls down; they are durable when this returns. Raises FinishedCallsUnavailable."""
