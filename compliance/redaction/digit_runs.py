@@ -18,8 +18,11 @@ from compliance.redaction.spoken_numbers import NUMBER_SORTS, Group, Sort, Token
 RUN_GAP_MS: Final = 2_500
 """A longer silence ends a run; runs are joined to sessions afterwards."""
 _MOST_JUNK: Final = 2
+_LONG_RUN: Final = 6
+"""Before so many numbers in a row, "fifty one dollars" is a misheard part of them."""
 _MOST_BETWEEN: Final = 8
 _BEFORE_UNIT: Final = ("a", "per", "whole", "full", "more", "to", "or")
+_SHORT_SEGMENT: Final = 3
 _SKIPPED: Final = frozenset({Sort.FILLER, Sort.CORRECTION})
 
 
@@ -43,6 +46,8 @@ class Run:
     """Nothing else was said in the segments it lies in."""
     tail: bool = False
     """Nothing but fillers follows in its segment."""
+    short: bool = False
+    """Its segment has three words or fewer."""
     edges: tuple[int, ...] = ()
     """Homophones beside it."""
     outer: tuple[int, ...] = ()
@@ -162,8 +167,9 @@ def _judge(words: LegWords, run: Run) -> None:
         pronoun = digits == "1" and bool(before) and before[-1] in vocabulary.BEFORE_QUANTITY
         run.quantity = unit or pronoun or bool(vocabulary.MONTHS & set(before[-1:]))
     elif len(groups) == 2 or (len(groups) == 3 and groups[1].digits in ("2", "0") and len(digits) <= 5):
+        amount = unit and (len(groups) == 3 or len(groups[1].digits) == 2)
         run.plain = not (
-            unit or _is_range(run) or _is_year(digits, before, after) or _is_clock(groups, before, after)
+            amount or _is_range(run) or _is_year(digits, before, after) or _is_clock(groups, before, after)
         )
         run.quantity = not run.plain
 
@@ -217,6 +223,11 @@ def _joined(words: LegWords, runs: Sequence[Run]) -> list[Run]:
 def _belong(words: LegWords, one: Run, other: Run) -> bool:
     if not (one.plain or other.plain) or other.start_ms - one.end_ms > RUN_GAP_MS:
         return False
+    apart = words.heard[one.last].segment != words.heard[other.first].segment
+    if other.quantity and apart:
+        return False
+    if one.quantity and (apart or other.first - one.last > 2 or len(other.groups) < _LONG_RUN):
+        return False
     if any(heard.turn for heard in words.heard[one.last + 1 : other.first + 1]):
         return False
     between = words.texts[one.last + 1 : other.first]
@@ -226,7 +237,7 @@ def _belong(words: LegWords, one: Run, other: Run) -> bool:
 
 
 def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
-    """Return runs of homophones alone; those beside a run become its edges instead."""
+    """Return runs of homophones alone; those beside a run, and a "double" cut off, become its edges instead."""
     inside = {index for run in runs for index in range(run.first, run.last + 1)}
     by_end = {run.last: run for run in runs}
     by_start = {run.first: run for run in runs}
@@ -237,14 +248,11 @@ def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
         if not pending:
             return
         first, last = pending[0].first, pending[-1].last
-        left, right = by_end.get(_beside(words, first, -1)), by_start.get(_beside(words, last, +1))
-        for run, gap_ms in (
-            (left, words.start_ms(first) - left.end_ms if left else 0),
-            (right, right.start_ms - words.end_ms(last) if right else 0),
-        ):
-            if run is not None and gap_ms <= RUN_GAP_MS:
+        beside = [by_end.get(_beside(words, first, -1)), by_start.get(_beside(words, last, +1))]
+        for run in beside:
+            if run is not None:
                 run.edges += tuple(token.first for token in pending)
-        if left is None and right is None:
+        if beside == [None, None] and any(token.sort is Sort.HOMOPHONE for token in pending):
             groups = [Group(token.digits, token.first, token.last, weak=True) for token in pending]
             found.append(
                 Run(
@@ -257,7 +265,7 @@ def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
     for token in words.tokens:
         if token.first in inside:
             finish()
-        elif token.sort is Sort.HOMOPHONE:
+        elif token.sort is Sort.HOMOPHONE or token.sort is Sort.TIMES:
             pending.append(token)
         elif token.sort not in _SKIPPED:
             finish()
@@ -266,32 +274,47 @@ def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
 
 
 def _beside(words: LegWords, index: int, step: int) -> int:
-    """Return the index of the next word in that direction that is no filler."""
+    """Return the nearest word of the segment in that direction that is no filler, or -1.
+
+    One word that means nothing is skipped by homophones that end (or begin) their segment: "nine heart oh".
+    """
+    heard = words.heard
+    segment = heard[index].segment
+    junk = _is_last(words, index, -step)
     index += step
-    while 0 <= index < len(words.texts) and words.texts[index] in vocabulary.FILLERS:
+    while 0 <= index < len(heard) and heard[index].segment == segment:
+        if heard[index].text not in vocabulary.FILLERS:
+            if index in words.digit_like or not junk:
+                return index
+            junk = False
         index += step
-    return index
+    return -1
+
+
+def _is_last(words: LegWords, index: int, step: int) -> bool:
+    """Does nothing but fillers follow in the segment in that direction?"""
+    heard = words.heard
+    segment = heard[index].segment
+    index += step
+    while 0 <= index < len(heard) and heard[index].segment == segment:
+        if heard[index].text not in vocabulary.FILLERS:
+            return False
+        index += step
+    return True
 
 
 def _place(words: LegWords, run: Run) -> None:
-    """Note whether the run fills its segments, and whether it ends one."""
-    digit_words = words.digit_like
-    heard = words.heard
-    first_segment, last_segment = heard[run.first].segment, heard[run.last].segment
-    start = run.first
-    while start > 0 and heard[start - 1].segment == first_segment:
+    """Note how the run lies in its segments."""
+    heard, digit_like = words.heard, words.digit_like
+    start, end = run.first, run.last
+    while start > 0 and heard[start - 1].segment == heard[run.first].segment:
         start -= 1
-    end = run.last
-    run.tail = True
-    while end + 1 < len(heard) and heard[end + 1].segment == last_segment:
+    while end + 1 < len(heard) and heard[end + 1].segment == heard[run.last].segment:
         end += 1
-        run.tail = run.tail and end in digit_words
-    run.outer = tuple(
-        edge
-        for edge in run.edges
-        if edge + 1 == len(heard) or heard[edge].index == 0 or heard[edge + 1].segment != heard[edge].segment
-    )
-    run.alone = run.tail and all(index in digit_words for index in range(start, end + 1))
+    run.tail = all(index in digit_like for index in range(run.last + 1, end + 1))
+    run.alone = run.tail and all(index in digit_like for index in range(start, run.last))
+    run.short = end - start < _SHORT_SEGMENT
+    run.outer = tuple(edge for edge in run.edges if _is_last(words, edge, +1 if edge > run.last else -1))
 
 
 def intended_digits(run: Run) -> str:

@@ -71,7 +71,8 @@ class NumberFinder:
     def _hold(self, conversation: Conversation, session: Session, findings: Findings) -> None:
         """Let runs wait that may be the beginning, or a part, of something longer."""
         until_ms = session.last_ms + self._settings.hold_back_ms
-        if all(not run.plain and not run.tail and not run.alone for run in session.runs):
+        asked = session.context is not None and session.context.strong
+        if not asked and all(not (run.plain or run.tail or run.alone or run.short) for run in session.runs):
             return
         if len(session.runs) == 1 and session.runs[0].quantity and not session.runs[0].alone:
             return
@@ -83,16 +84,21 @@ def _counting(session: Session) -> list[Run]:
     """Return the session's runs without amounts that came before the number began ("two minutes ... four two")."""
     runs = session.runs
     start = next((place for place, run in enumerate(runs) if not run.quantity and not run.weak), 0)
-    while start > 0 and runs[start - 1].alone:
+    while start > 0 and (runs[start - 1].alone or (session.decided and _is_close(runs[start - 1], runs[start]))):
         start -= 1
     return runs[start:]
+
+
+def _is_close(one: Run, other: Run) -> bool:
+    """Do the runs stand so near each other that the unit between ("four days two four") may be misheard?"""
+    return one.leg == other.leg and other.first - one.last <= _JUNK_BETWEEN and other.start_ms - one.end_ms < 1_000
 
 
 def _region(conversation: Conversation, session: Session) -> list[Hit]:
     """Return the words between the session's request and the end of its answer, on all legs."""
     if session.context is None or session.kind is None:
         return []
-    from_ms, to_ms = session.context.request.start_ms, session.last_ms
+    from_ms, to_ms = session.context.request.end_ms, session.last_ms
     hits: list[Hit] = []
     for leg, words in conversation.legs.items():
         inside = [

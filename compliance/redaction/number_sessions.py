@@ -33,7 +33,6 @@ _PATIENCE_MS: Final = 20_000
 """How long the next part of a number that was asked for may take."""
 _CLOSE_MS: Final = 3_000
 _MOST_WORDS_BETWEEN: Final = 6
-_SHORT_SEGMENT: Final = 3
 
 
 @dataclass(slots=True)
@@ -83,7 +82,6 @@ class Session:
 
 @dataclass(slots=True)
 class _Reader:
-    conversation: Conversation
     settings: RedactionSettings
     said: list[int]
     """Start times of all words that are more than "uh huh", sorted."""
@@ -159,7 +157,7 @@ class _Reader:
         if run.weak and not (run.alone and len(run.groups) >= 2):
             return None
         strong = self.context is not None and self.context.strong
-        if run.quantity and not (strong and (self._short(run) or len(run.digits) >= 4)):
+        if run.quantity and not strong:
             return None
         announced = self.harmless is not None and (
             self.harmless.leg == run.leg and 0 < run.first - self.harmless.last <= _MOST_WORDS_BETWEEN
@@ -193,15 +191,10 @@ class _Reader:
         close = gap_ms <= _CLOSE_MS and words <= 2
         if run.quantity:
             whole = session.digits() >= _ENOUGH[PiiKind.CARD_NUMBER] or (context is not None and context.answered)
-            return begun and not whole and run.leg == session.runs[-1].leg and (self._short(run) or close)
+            return begun and not whole and run.leg == session.runs[-1].leg and (run.short or close)
         if run.weak:
-            return begun and (run.alone or self._short(run))
+            return begun and (run.alone or run.short)
         return waiting or run.alone or run.tail or (begun and close)
-
-    def _short(self, run: Run) -> bool:
-        words = self.conversation.legs[run.leg].heard
-        segments = {words[run.first].segment, words[run.last].segment}
-        return all(len(self.conversation.segments[number].words) <= _SHORT_SEGMENT for number in segments)
 
 
 def read_sessions(
@@ -217,7 +210,7 @@ def read_sessions(
     runs = [run for words in conversation.legs.values() for run in find_runs(words)]
     requests = find_requests(conversation)
     runs = [run for run in runs if not _is_in(requests, run)]
-    reader = _Reader(conversation, settings, _substantial_words(conversation, runs))
+    reader = _Reader(settings, _substantial_words(conversation, runs))
     said: list[Request | Run] = [*requests, *runs]
     for item in sorted(said, key=_said_at):
         if isinstance(item, Request):
@@ -265,7 +258,7 @@ def _name(session: Session, settings: RedactionSettings, requests: Sequence[Requ
     context = session.context
     digits = session.digits()
     read_out = session.digits(plain_only=True)
-    alone = any(run.alone and not run.weak and not run.quantity for run in session.runs)
+    alone = any((run.alone or run.short) and not run.weak and not run.quantity for run in session.runs)
     if context is None or not context.strong:
         after = _named_afterwards(session, requests)
         if after is not None and digits >= 2:

@@ -82,7 +82,8 @@ _BENIGN: Final = (
 )
 _AGAIN: Final = (
     r"(?:read|repeat|say|confirm|verify|check|run)(?: \w+){0,2} (?:back|again|with you|once more)|let me (?:read|"
-    r"repeat|confirm|verify|make sure)|so (?:that's|that is|it's|i have|i've got)|i have (?:it )?as|did you say|you said|"
+    r"repeat|confirm|verify|make sure)|"
+    r"so (?:that's|that is|it's|i have|i've got)|i have (?:it )?as|did you say|you said|"
     r"i(?:'ve)? (?:got|have)"
 )
 _TABLE: Final[tuple[tuple[PiiKind | None, bool, bool, re.Pattern[str]], ...]] = tuple(
