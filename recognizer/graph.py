@@ -94,7 +94,9 @@ class Graph:
                 tuple(int(p) for p in facts["silence_pdfs"]),
                 tuple(words),
             )
-        except (OSError, KeyError, TypeError, EOFError) as error:
+        except GraphError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise GraphError(f"The recognition graph could not be read: {type(error).__name__}.") from error
 
     def save(self, folder: Path) -> None:

@@ -111,12 +111,19 @@ def _sections(text: str) -> dict[int, list[list[str]]]:
             continue
         fields = line.split()
         if order and fields:
-            if not order + 1 <= len(fields) <= order + 2:
+            if not order + 1 <= len(fields) <= order + 2 or not _numbers(fields[0], *fields[order + 1 :]):
                 raise LexiconError(f"The language model has a malformed line among its {order}-grams.")
             sections.setdefault(order, []).append(fields)
     if not ended or 1 not in sections:
         raise LexiconError("The language model is no complete ARPA file.")
     return sections
+
+
+def _numbers(*texts: str) -> bool:
+    try:
+        return all(math.isfinite(float(text)) for text in texts)
+    except ValueError:
+        return False
 
 
 def _table(rows: list[list[str]], order: int, number: dict[str, int]) -> tuple[Int64, Float64, Float64]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from recognizer.evaluation.measurement import SetResult, measure
-from recognizer.evaluation.report import as_json, as_table
+from recognizer.evaluation.report import as_json, as_table, print_table
 from recognizer.evaluation.systems import Callwarden, PocketSphinx, System
 from recognizer.evaluation.telephone_channel import LABEL, telephone_speech
 from recognizer.evaluation.test_set import TestSetError, read_test_set
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             complain = (lambda sentence: errors.print(sentence, markup=False)) if system is systems[0] else None
             results.append(measure(name, shown, system, channel, complain or (lambda sentence: None), pairs))
             texts += [f"{name}\t{system.name}\t{said}\t{recognised}" for said, recognised in pairs]
-    Console().print(as_table(results, condition))
+    print_table(as_table(results, condition))
     try:
         if given.json:
             given.json.parent.mkdir(parents=True, exist_ok=True)

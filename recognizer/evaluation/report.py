@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from recognizer.evaluation.measurement import SetResult
@@ -13,10 +14,10 @@ from recognizer.evaluation.measurement import SetResult
 def as_table(results: Sequence[SetResult], condition: str) -> Table:
     """Return a table of the results, titled with the `condition` they were measured under."""
     table = Table(title=f"Word errors, {condition}")
-    table.add_column("set")
-    table.add_column("system")
+    table.add_column("set", no_wrap=True)
+    table.add_column("system", no_wrap=True)
     for heading in ("recordings", "words", "sub", "del", "ins", "WER %", "real-time factor"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         errors = result.errors
         left_out = f" (+{result.unreadable} unreadable)" if result.unreadable else ""
@@ -32,6 +33,14 @@ def as_table(results: Sequence[SetResult], condition: str) -> Table:
             f"{result.real_time_factor:.4f}" if result.recordings else "-",
         )
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print to standard output, wide enough for every column where that is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(table)
 
 
 def as_json(results: Sequence[SetResult], condition: str) -> dict[str, Any]:
