@@ -1,0 +1,132 @@
+"""Calls in progress for the supervisor: pages that stand by themselves, and streams that keep them up to date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from console.web.access import PageRefused, Visit
+from console.web.live_feed import LiveCall, Message
+from console.web.transcript_view import shown_text
+from events.audit_entry import Action, Outcome
+from events.call_document import CallDocument
+from events.identity import CallId, Role, parse_call_id
+from events.transcript import RedactedSegment, SegmentStatus
+
+_PING_S: Final = 15.0
+_SUBJECT: Final = "live"
+
+
+def overview(visit: Visit) -> Response:
+    calls = visit.services.feed.calls()
+    visit.record(Action.VIEW_LIVE, _SUBJECT)
+    return visit.page(
+        "live.html",
+        calls=[(live, _names(live), _plain(live.turns()[-2:])) for live in calls],
+        alerts=[item for item in visit.services.feed.alerts() if item.answer is None],
+    )
+
+
+def _plain(segments: list[RedactedSegment]) -> list[tuple[RedactedSegment, str]]:
+    return [(segment, " ".join(shown_text(word.text)[0] for word in segment.words)) for segment in segments]
+
+
+def _names(live: LiveCall) -> dict[int, str]:
+    return {leg: name or _called(role) for leg, (role, name) in sorted(live.speakers.items())}
+
+
+def _called(role: Role) -> str:
+    return {Role.MIXED: "Both parties", Role.UNKNOWN: "Speaker"}.get(role, role.value.capitalize())
+
+
+def call(visit: Visit) -> Response:
+    live = _the_call(visit)
+    document = visit.services.index.get(live.call)
+    visit.record(Action.VIEW_LIVE, live.call)
+    turns = _with_earlier(live, document)
+    return visit.page(
+        "live_call.html",
+        live=live,
+        names=_names(live),
+        turns=[
+            (
+                segment,
+                [shown_text(word.text) for word in segment.words],
+                segment.status is SegmentStatus.FINAL,
+            )
+            for segment in turns
+            if segment.words
+        ],
+        alerts=[item for item in visit.services.feed.alerts() if item.alert.call == live.call],
+    )
+
+
+def _with_earlier(live: LiveCall, document: CallDocument | None) -> list[RedactedSegment]:
+    """The feed's segments, and those that the index has from before the console was started."""
+    segments = {segment.id: segment for segment in (document.segments if document else ())}
+    segments |= {segment.id: segment for segment in live.turns()}
+    return sorted(segments.values(), key=lambda segment: (segment.start_ms, segment.leg))
+
+
+def _the_call(visit: Visit) -> LiveCall:
+    try:
+        call = parse_call_id(visit.request.path_params["call"])
+    except ValueError:
+        raise PageRefused(404, "There is no such call.", "not_found") from None
+    live = visit.services.feed.call(call)
+    if live is None:
+        visit.record(Action.VIEW_LIVE, call, Outcome.FAILED)
+        raise PageRefused(404, "This call is not in progress any more.", "not_found")
+    return live
+
+
+def overview_events(visit: Visit) -> Response:
+    visit.record(Action.VIEW_LIVE, f"{_SUBJECT} stream")
+    return _stream(visit, None)
+
+
+def call_events(visit: Visit) -> Response:
+    live = _the_call(visit)
+    visit.record(Action.VIEW_LIVE, live.call)
+    return _stream(visit, live.call)
+
+
+def _stream(visit: Visit, call: CallId | None) -> Response:
+    return StreamingResponse(
+        _events(visit, call), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
+
+
+async def _events(visit: Visit, call: CallId | None) -> AsyncIterator[bytes]:
+    feed, token = visit.services.feed, visit.request.cookies.get(visit.cookie, "")
+    with feed.watching(call) as watcher:
+        yield b"retry: 2000\n: watching\n\n"
+        while not feed.stopped:
+            try:
+                message = await watcher.next(_PING_S)
+            except TimeoutError:
+                # The person may have been logged out or disabled meanwhile.
+                session = await run_in_threadpool(visit.services.sessions.find, token)
+                if session is None or session.user.role is not visit.user.role:
+                    yield event({"type": "logged_out"})
+                    return
+                yield b": still here\n\n"
+                continue
+            if message is None:
+                return
+            yield event(_shown(message))
+
+
+def _shown(message: Message) -> Message:
+    if message["type"] != "segment":
+        return message
+    return message | {"words": [shown_text(word) for word in message["words"]]}
+
+
+def event(message: Message) -> bytes:
+    """One server-sent event; JSON has no line breaks of its own."""
+    return b"data: " + json.dumps(message, ensure_ascii=False).encode() + b"\n\n"

@@ -1,0 +1,153 @@
+"use strict";
+// Keeps the live pages up to date. Everything is put in as text, never as markup.
+(() => {
+  const root = document.getElementById("live");
+  const connection = document.getElementById("connection");
+  const alerts = document.getElementById("alerts");
+  const calls = document.getElementById("calls");
+  const turns = document.getElementById("turns");
+  const none = document.getElementById("none");
+  const speakers = new Map();
+
+  const clock = (ms) => {
+    const seconds = Math.max(0, Math.floor(ms / 1000));
+    const hours = Math.floor(seconds / 3600), minutes = Math.floor(seconds / 60) % 60;
+    const text = `${hours ? String(minutes).padStart(2, "0") : minutes}:${String(seconds % 60).padStart(2, "0")}`;
+    return hours ? `${hours}:${text}` : text;
+  };
+  const copy = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
+  const nameOf = (call, leg, role) => (speakers.get(call) || new Map()).get(leg) || ({ mixed: "Both parties", unknown: "Speaker" }[role] || role[0].toUpperCase() + role.slice(1));
+
+  const tick = () => {
+    for (const node of document.querySelectorAll(".elapsed")) {
+      const since = Number(node.dataset.since);
+      if (since > 0) node.textContent = clock(Date.now() - since);
+    }
+  };
+
+  const put = (node, words) => {
+    node.replaceChildren();
+    for (const [text, hidden] of words) {
+      const word = document.createElement("span");
+      word.className = hidden ? "w gone" : "w";
+      word.textContent = text;
+      node.append(word, " ");
+    }
+  };
+
+  const card = (call) => {
+    let node = document.getElementById(`call-${call}`);
+    if (!node) {
+      node = copy("call-template");
+      node.id = `call-${call}`;
+      node.href = `/live/${call}`;
+      node.querySelector("b").textContent = "A call";
+      calls.prepend(node);
+      none.hidden = true;
+    }
+    return node;
+  };
+
+  const onCall = (message) => {
+    const names = new Map();
+    for (const [leg, role, name] of message.speakers) names.set(leg, name || nameOf("", leg, role));
+    speakers.set(message.call, names);
+    const joined = [...names.values()].join(" and ");
+    if (calls) {
+      const node = card(message.call);
+      if (joined) node.querySelector("b").textContent = joined;
+      node.querySelector(".elapsed").dataset.since = String(message.started_at_ms);
+    } else if (joined) document.getElementById("names").textContent = joined;
+  };
+
+  const onSegment = (message) => {
+    if (!message.words.length) return;
+    if (calls) onCardSegment(message); else onTurn(message);
+  };
+
+  const onCardSegment = (message) => {
+    const last = card(message.call).querySelector(".last");
+    let line = [...last.children].find((one) => one.dataset.id === message.id || (one.classList.contains("partial") && one.dataset.leg === String(message.leg)));
+    if (!line) {
+      line = document.createElement("p");
+      last.append(line);
+      while (last.children.length > 2) last.firstElementChild.remove();
+    }
+    line.dataset.id = message.id;
+    line.dataset.leg = String(message.leg);
+    line.className = message.final ? "" : "partial";
+    const who = document.createElement("span");
+    who.className = `speaker ${message.role}`;
+    who.textContent = nameOf(message.call, message.leg, message.role);
+    line.replaceChildren(who, " ", message.words.map(([text]) => text).join(" "));
+  };
+
+  const onTurn = (message) => {
+    none.hidden = true;
+    const stick = innerHeight + scrollY >= document.documentElement.scrollHeight - 160;
+    let node = [...turns.children].find((one) => one.dataset.id === message.id);
+    for (const one of [...turns.children]) {
+      const replaced = one !== node && one.classList.contains("partial") && one.dataset.leg === String(message.leg) && Number(one.dataset.start) <= message.start_ms;
+      if (replaced) { if (node) one.remove(); else node = one; }
+    }
+    if (!node) node = copy("turn-template");
+    node.dataset.id = message.id;
+    node.dataset.leg = String(message.leg);
+    node.dataset.start = String(message.start_ms);
+    node.className = `turn ${message.role}${message.final ? "" : " partial"}`;
+    node.querySelector(".at").textContent = clock(message.start_ms);
+    const who = node.querySelector(".speaker");
+    who.className = `speaker ${message.role}`;
+    who.textContent = nameOf(message.call, message.leg, message.role);
+    put(node.querySelector("p"), message.words);
+    const later = [...turns.children].find((one) => one !== node && Number(one.dataset.start) > message.start_ms);
+    if (later) turns.insertBefore(node, later); else turns.append(node);
+    if (stick) scrollTo({ top: document.documentElement.scrollHeight });
+  };
+
+  const onAlert = (message) => {
+    if ([...alerts.children].some((one) => one.dataset.alert === message.alert)) return;
+    const node = copy("alert-template");
+    node.dataset.alert = message.alert;
+    node.classList.add(message.severity);
+    const chip = node.querySelector(".chip");
+    chip.classList.add(message.severity);
+    chip.textContent = message.severity;
+    node.querySelector(".quiet").textContent = `just now, at ${clock(message.at_ms)} of the call`;
+    node.querySelector("h3").textContent = message.title;
+    node.querySelector(".why").textContent = message.why;
+    const follow = node.querySelector(".to-call");
+    if (calls) follow.href = `/live/${message.call}`; else follow.parentElement.remove();
+    node.querySelector("[name=alert]").value = message.alert;
+    alerts.prepend(node);
+  };
+
+  const onEnded = (message) => {
+    if (calls) {
+      const node = document.getElementById(`call-${message.call}`);
+      if (!node) return;
+      node.classList.add("over");
+      end(node.querySelector(".elapsed"));
+      setTimeout(() => { node.remove(); none.hidden = calls.children.length > 0; }, 60000);
+    } else if (message.call === root.dataset.call) end(document.querySelector(".elapsed"));
+  };
+  const end = (node) => { node.dataset.since = "0"; node.textContent = "ended"; };
+
+  const say = (state, text) => { connection.dataset.state = state; connection.textContent = text; };
+  const source = new EventSource(root.dataset.stream);
+  source.addEventListener("open", () => say("on", "live"));
+  source.addEventListener("error", () => say("lost", source.readyState === EventSource.CLOSED ? "not connected; load the page again" : "connecting again"));
+  source.addEventListener("message", (event) => {
+    const message = JSON.parse(event.data);
+    switch (message.type) {
+      case "call": onCall(message); break;
+      case "segment": onSegment(message); break;
+      case "alert": onAlert(message); break;
+      case "answered": for (const one of [...alerts.children]) if (one.dataset.alert === message.alert) one.remove(); break;
+      case "ended": onEnded(message); break;
+      case "resync": case "logged_out": location.reload(); break;
+    }
+  });
+  tick();
+  setInterval(tick, 1000);
+})();
