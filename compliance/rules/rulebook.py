@@ -109,7 +109,7 @@ class _Reader:
 
     def _wrong(self, value: source.Value | int, field: str, message: str) -> None:
         line = value if isinstance(value, int) else value.line
-        self.problems.append(Problem(self._file, line, field, message))
+        self.problems.append(Problem(self._file, line, field or source.WHOLE, message))
 
     # Values
 

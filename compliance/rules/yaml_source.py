@@ -11,6 +11,8 @@ import yaml
 MOST_BYTES: Final = 2_000_000
 _PLAIN_TAGS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null"))
 _SHOWN: Final = 40
+WHOLE: Final = "at the top"
+"""Where a file as a whole is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,7 @@ def read_yaml(file: Path) -> Value:
         line = content.count(b"\n", 0, error.start) + 1
         raise RulebookError([Problem(file, line, "", "the file is not UTF-8 text")]) from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        reason = error.problem or error.context or "it cannot be read"
-        line_number = None if mark is None else mark.line + 1
-        raise RulebookError([Problem(file, line_number, "", f"the file is not valid YAML: {reason}")]) from None
+        raise RulebookError([_not_yaml(file, error)]) from None
     except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]
         raise RulebookError([Problem(file, None, "", f"the file is not valid YAML: {reason}")]) from None
@@ -96,6 +95,16 @@ def read_yaml(file: Path) -> Value:
     if node is None:
         raise RulebookError([Problem(file, None, "", "the file is empty")])
     return _value(node, file, "")
+
+
+def _not_yaml(file: Path, error: yaml.MarkedYAMLError) -> Problem:
+    reason = error.problem or error.context or "it cannot be read"
+    mark = error.problem_mark or error.context_mark
+    if error.context_mark is not None and "end of" in reason:
+        # What was opened and not closed is the error, not the end of the file where it was noticed.
+        mark = error.context_mark
+        reason = f"{reason} {error.context}"
+    return Problem(file, None if mark is None else mark.line + 1, "", f"the file is not valid YAML: {reason}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,7 +135,7 @@ def _value(node: yaml.Node, file: Path, field: str) -> Value:
     for key_node, value_node in node.value:
         key_line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            raise RulebookError([Problem(file, key_line, field, "has a key that is not plain text")])
+            raise RulebookError([Problem(file, key_line, field or WHOLE, "has a key that is not plain text")])
         key = key_node.value[:_SHOWN]
         path = f"{field}.{key}" if field else key
         if key in values:
