@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
+
+# Processes share the cores: linear algebra with a thread pool in each would fight over them. Set before numpy is.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from console.commands import auditing, calls, demo, engine, people, rules
 from console.commands.options import err

@@ -19,8 +19,13 @@ from typing import Any, Final, get_type_hints
 import msgspec
 import tomli_w
 
+from compliance.alerts.channels import WebhookSettings
+from compliance.alerts.dispatcher import DispatcherSettings
 from compliance.audit.audit_log import AuditSettings
+from compliance.recordings.archive import ArchiveSettings
+from compliance.recordings.bleep import BleepSettings
 from compliance.redaction.settings import RedactionSettings
+from compliance.rules.judge import RulesSettings
 from console.supervisor import SupervisorSettings
 from console.users import UserSettings
 from console.web.services import WebSettings
@@ -33,6 +38,7 @@ from indexer.worker import IndexerSettings
 from recognizer.beam_search import BeamSearchSettings
 from recognizer.endpoint import EndpointSettings
 from recognizer.worker import RecogniserWorkerSettings
+from telephony.capture import CaptureSettings
 from telephony.recorded_source import RecordedSourceSettings
 from telephony.sockets import SocketSettings
 
@@ -50,6 +56,8 @@ class EngineSettings:
 
     http_host: str = "127.0.0.1"
     http_port: int = 8080
+    console_url: str = ""
+    """Where people reach the console; alerts link to it."""
     recogniser_workers: int = 1
     """Recogniser processes; each takes a share of the calls. One core a worker is a good start."""
     log_level: str = "INFO"
@@ -70,11 +78,17 @@ class Settings:
     log: SqliteLogSettings = field(default_factory=SqliteLogSettings)
     consumer: ConsumerSettings = field(default_factory=ConsumerSettings)
     sockets: SocketSettings = field(default_factory=SocketSettings)
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
     recorded: RecordedSourceSettings = field(default_factory=RecordedSourceSettings)
     recogniser: RecogniserWorkerSettings = field(default_factory=RecogniserWorkerSettings)
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
+    rules: RulesSettings = field(default_factory=RulesSettings)
+    webhook: WebhookSettings = field(default_factory=WebhookSettings)
+    delivery: DispatcherSettings = field(default_factory=DispatcherSettings)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    bleep: BleepSettings = field(default_factory=BleepSettings)
     indexer: IndexerSettings = field(default_factory=IndexerSettings)
     index: SqliteIndexSettings = field(default_factory=SqliteIndexSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)

@@ -14,8 +14,10 @@ from console.data_folder import DataFolder
 from console.settings import Settings
 from console.supervisor import say_ready
 from console.wiring import Wiring
+from events.audit_entry import Action
 from events.consumer import StageHandler, run_stage
 from events.errors import CallwardenError
+from events.identity import CallId
 from events.log import Group
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,29 @@ def _consume(wiring: Wiring, handler: StageHandler, stop: threading.Event) -> No
 # Each body imports its own packages: a stage's process holds what that stage needs and starts no slower than it must.
 
 
+def _capture(wiring: Wiring, stop: threading.Event) -> None:
+    from telephony.capture import Capture
+    from telephony.sockets import CaptureSockets, open_sockets
+
+    handed_down = os.environ.get(SOCKETS_VARIABLE)
+    sockets = (
+        CaptureSockets.from_environment(handed_down) if handed_down else open_sockets(wiring.settings.sockets)
+    )
+    state = wiring.folder.state / "capture"
+    capture = Capture(
+        wiring.log, wiring.sealer, wiring.keys, wiring.settings.capture, sockets, state, wiring.clock
+    )
+
+    def tell() -> None:
+        while not stop.wait(0.02):
+            if capture.status().ready:
+                say_ready()
+                return
+
+    threading.Thread(target=tell, name="tell-ready", daemon=True).start()
+    capture.run(stop)
+
+
 def _recogniser(wiring: Wiring, stop: threading.Event) -> None:
     from recognizer.model_pack import ModelPack
     from recognizer.recogniser import Recogniser, RecogniserSettings
@@ -87,6 +112,56 @@ def _redaction(wiring: Wiring, stop: threading.Event) -> None:
     from compliance.redaction.stage import RedactionStage
 
     _consume(wiring, RedactionStage(wiring.settings.redaction, clock=wiring.clock), stop)
+
+
+def _rules(wiring: Wiring, stop: threading.Event) -> None:
+    from compliance.rules.finished_calls import FinishedCalls
+    from compliance.rules.rulebook import load_rulebooks
+    from compliance.rules.stage import RulesStage
+
+    settings = wiring.settings.rules
+    finished = FinishedCalls(wiring.folder.state / "rules", wiring.clock)
+    _consume(wiring, RulesStage(load_rulebooks(settings.rulebooks), finished, settings), stop)
+
+
+def _alerts(wiring: Wiring, stop: threading.Event) -> None:
+    from compliance.alerts.channels import Webhook
+    from compliance.alerts.dispatcher import Dispatcher
+    from compliance.alerts.outbox import Outbox
+    from compliance.alerts.stage import AlertStage
+
+    settings = wiring.settings
+    outbox = Outbox(wiring.folder.state / "alerts")
+    dispatchers = []
+    if settings.webhook.url:
+        webhook = Webhook(settings.webhook, settings.engine.console_url, wiring.clock)
+        dispatchers.append(Dispatcher(outbox, webhook, settings.delivery, wiring.clock))
+    stage = AlertStage(outbox, dispatchers, wiring.clock)
+    try:
+        _consume(wiring, stage, stop)
+    finally:
+        stage.close()
+
+
+def _archive(wiring: Wiring, stop: threading.Event) -> None:
+    from compliance.recordings.archive import ArchiveStage
+    from compliance.recordings.bleep import Bleeper
+
+    recorder = wiring.audit_recorder("archive")
+
+    def note(action: Action, call: CallId) -> None:
+        # Told again after a crash; the same id makes it one entry.
+        recorder.record("archive", "stage", action, call, entry_id=f"{call}:{action.value}")
+
+    stage = ArchiveStage(
+        wiring.folder.recordings,
+        wiring.keys,
+        wiring.settings.archive,
+        Bleeper(wiring.settings.bleep),
+        note,
+        wiring.clock,
+    )
+    _consume(wiring, stage, stop)
 
 
 def _indexer(wiring: Wiring, stop: threading.Event) -> None:
@@ -110,8 +185,12 @@ def _console(wiring: Wiring, stop: threading.Event) -> None:
 
 
 STAGES: Final[Mapping[str, Callable[[Wiring, threading.Event], None]]] = {
+    "capture": _capture,
     "recogniser": _recogniser,
     "redaction": _redaction,
+    "rules": _rules,
+    "alerts": _alerts,
+    "archive": _archive,
     "indexer": _indexer,
     "audit": _audit,
     "console": _console,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import uvicorn
 
 from console.health import HealthReader
+from console.playable import PlayableRecordings
 from console.web.app import create_app
 from console.web.live_feed import LiveFeed
 from console.web.services import ConsoleServices
@@ -23,7 +24,7 @@ def services(wiring: Wiring) -> ConsoleServices:
         index=wiring.index,
         log=wiring.log,
         sealer=wiring.sealer,
-        recordings=wiring.recordings,
+        recordings=PlayableRecordings(wiring.recordings),
         audit_log=wiring.audit_log,
         audit_key=wiring.signing_key.public,
         audit=wiring.audit_recorder("console"),
