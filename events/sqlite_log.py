@@ -134,6 +134,7 @@ class SqliteLog:
         )
 
     def lag(self, group: Group, topics: Sequence[Topic]) -> Mapping[TopicPartition, int]:
+        """Events behind each partition's committed position; 100,000 means so many or more."""
         committed = committed_in(self._groups, group, [topic.name for topic in topics])
         behind: dict[TopicPartition, int] = {}
         for topic in topics:

@@ -19,8 +19,8 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
@@ -29,9 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from events.audio import AudioBlock, Encoding
+from events.consumer import Opened, Output, StageLoop
 from events.identity import CallId, Role, new_call_id
 from events.log import Event as LogEvent
-from events.log import Group, StartAt
+from events.log import Group, Position, StartAt, TopicPartition
 from events.sealing import Sealer
 from events.sqlite_log import SqliteLog
 from events.topics import CALL_AUDIO, TOPICS, Key, Topic
@@ -196,16 +197,37 @@ def delay(blocks_per_s: int, readers: int, seconds: float, scratch: Path) -> Del
     )
 
 
+class _Nothing:
+    """A stage with nothing to do."""
+
+    def __init__(self, topics: Sequence[Topic]) -> None:
+        self.name = "idle"
+        self.topics: Sequence[Topic] = [replace(topic, readers=frozenset({"idle"})) for topic in topics]
+
+    def handle(self, opened: Opened) -> Iterable[Output]:
+        return ()
+
+    def after_batch(self) -> Iterable[Output]:
+        return ()
+
+    def made_durable(self) -> None: ...
+
+    def unfinished(self, partition: TopicPartition) -> Position | None:
+        return None
+
+    def revoked(self, partitions: frozenset[TopicPartition]) -> None: ...
+
+
 def _idle(folder: Path, number: int, ready: Barrier, stop: Event, out: multiprocessing.Queue[float]) -> None:
     log = SqliteLog(folder)
-    topics = TOPICS[number % 3 : number % 3 + 3]
-    group = Group(f"idle-{number}")
-    log.read(topics, group, 1, 0.1)
+    stage = _Nothing(TOPICS[number % 3 : number % 3 + 3])
+    loop = StageLoop(log, Sealer(_OneKey()), stage, Group(f"idle-{number}"))
+    loop.step()
     ready.wait()
     before = sum(psutil.Process().cpu_times()[:2])
     began = time.monotonic()
     while not stop.is_set():
-        log.read(topics, group, 256, 0.1)
+        loop.step()
     out.put((sum(psutil.Process().cpu_times()[:2]) - before) / (time.monotonic() - began))
     log.close()
 
@@ -277,7 +299,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(table)
 
     idle = idle_share(9, options.seconds, options.scratch)
-    console.print(f"9 waiting processes, three topics each, nothing happening: {idle:.1%} of one core together")
+    console.print(
+        f"9 stage loops in as many processes, three topics each, nothing happening: {idle:.1%} of one core together"
+    )
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
     result = {

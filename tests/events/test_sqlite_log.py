@@ -171,6 +171,15 @@ def test_threads_that_wait_for_a_commit_share_the_next(log: SqliteLog, folder: P
     assert len(everything(log, FINDING)) == 18
 
 
+def test_an_append_waits_for_the_disk(log: SqliteLog) -> None:
+    # A power cut cannot be tried here. SQLite's manual: in WAL mode FULL (2) syncs the WAL after each commit.
+    log.append(FINDING, [make_event("first", "key")])
+    writer = log._file(FINDING)._writer
+    assert writer is not None
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
 def test_a_damaged_file_is_said_in_a_sentence_and_is_no_reason_to_try_again(folder: Path) -> None:
     folder.mkdir()
     (folder / "finding.db").write_bytes(b"This is no database, and it is long enough to look like one." * 100)
