@@ -52,6 +52,7 @@ class RtpStream:
     ssrc: int = 0
     sequence: int = 0
     timestamp: int = 0
+    sent_packets: int = 0
 
     @property
     def port(self) -> int:
@@ -61,6 +62,7 @@ class RtpStream:
         """Send one packet and count on."""
         packet = RtpPacket(_PAYLOAD_TYPE[self.encoding], self.sequence, self.timestamp, self.ssrc, payload, marker)
         self.socket.sendto(packet.serialize(), self.to)
+        self.sent_packets += 1
         self.skip(len(payload))
 
     def skip(self, samples: int, packets: int = 1) -> None:
@@ -133,6 +135,10 @@ class PlacedCall:
 
     def resume(self) -> SipMessage:
         return self._reinvite("sendonly" if self._dialog.siprec else "sendrecv")
+
+    def use(self, caller: Caller) -> None:
+        """Go on over another caller's socket: the connection broke."""
+        self._caller = caller
 
     def hang_up(self) -> SipMessage:
         """Send BYE; return its answer."""

@@ -192,10 +192,11 @@ class Capture:
     async def _serve(self, stop: threading.Event, dialogs: list[tuple[Dialog, bool]]) -> None:
         self._loop = asyncio.get_running_loop()
         await self._endpoint.start(dialogs)
-        self._ready = True
         next_status = 0.0
         while not stop.is_set() and not self._failed.is_set():
             now = self._clock.monotonic()
+            if not self._ready and self._media.running.is_set():
+                self._ready, next_status = True, now
             if now >= next_status:
                 next_status = now + _STATUS_EVERY_S
                 self._write_status()

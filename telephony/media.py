@@ -99,6 +99,8 @@ class Media:
         self._waiting: dict[CallId, LiveCall] = {}
         self._ending: list[tuple[float, CallId, EndReason]] = []
         self._next_check = 0.0
+        self.running = threading.Event()
+        """Set once restored calls have been taken up."""
         self._freed = freed
 
     def apply(self, plan: CallPlan) -> Future[None]:
@@ -131,6 +133,7 @@ class Media:
         """Work until `stop` is set; then end what is up."""
         self._obey()  # calls of a process that died are taken up before their ports are read
         self._hand_over()
+        self.running.set()
         while not stop.is_set():
             self._turn(self._receiver.poll(_IDLE_WAIT_S))
         self._obey()
