@@ -80,6 +80,8 @@ class GroupMember:
                 self._members.mkdir(parents=True, exist_ok=True)
                 if self.group.start is StartAt.LAST:
                     (self._folder / _EPHEMERAL).touch()
+                for half_joined in self._folder.glob("joining-*"):  # of a process killed right here
+                    half_joined.unlink()
                 # Locked before it gets its name, so that nobody ever sees a living member unlocked.
                 hidden = self._folder / f"joining-{self._name}"
                 descriptor = _try_lock(hidden)

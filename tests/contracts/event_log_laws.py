@@ -389,7 +389,7 @@ class EventLogLaws:
 
     # Anything in any order
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
     def test_any_order_of_doings_agrees_with_a_list_per_partition(
         self, open_log: OpenLog, data: st.DataObject
