@@ -8,6 +8,8 @@ from typing import Final
 
 import yaml
 
+from events.errors import StopConsumer
+
 MOST_BYTES: Final = 2_000_000
 _PLAIN_TAGS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null"))
 _SHOWN: Final = 40
@@ -30,7 +32,7 @@ class Problem:
         return f"{where}: the field {self.field} {self.message}." if self.field else f"{where}: {self.message}."
 
 
-class RulebookError(ValueError):
+class RulebookError(StopConsumer):
     """A rulebook cannot be used."""
 
     def __init__(self, problems: list[Problem]) -> None:

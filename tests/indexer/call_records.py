@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -204,25 +205,29 @@ def document_of(records: Sequence[Record]) -> CallDocument:
     return document
 
 
-_COMMON = (
+_COMMON_TEXT = (
     "the and you to i it of a that in is for we have on can your are will my account number please thank okay yes "
-    "just going get do be this with so what know if me not was order call back let see right want would time"
+    "just going get do be this with so what know if me not was order call back let see right want would time "
+    "refund cancel guaranteed invoice premium mortgage deposit complaint ombudsman lawyer penalty router"
 )
-_RARE = (
-    "refund cancel guaranteed invoice premium mortgage deposit complaint ombudsman lawyer penalty router "
-    "parcel broadband overdraft statement allergy prescription voucher upgrade"
-)
+_COMMON = _COMMON_TEXT.split()
+_VOCABULARY = 30_000
+
+
+def _word(dice: random.Random) -> str:
+    """A word with about the skew of speech: the n-th most frequent one is n times rarer than the first."""
+    rank = int(math.exp(dice.uniform(0, math.log(_VOCABULARY))))
+    return _COMMON[rank - 1] if rank <= len(_COMMON) else f"word{rank}"
 
 
 def generated_call(number: int, words: int = 700) -> list[Record]:
     """A call of about `words` words with a natural skew between common and rare words."""
     dice = random.Random(number)
-    common, rare = _COMMON.split(), _RARE.split()
     said: list[tuple[int, str]] = []
     left = words
     while left > 0:
         length = dice.randint(3, 20)
-        text = [dice.choice(rare) if dice.random() < 0.08 else dice.choice(common) for _ in range(length)]
+        text = [_word(dice) for _ in range(length)]
         if dice.random() < 0.01:
             text.append("[CARD_NUMBER]")
         said.append((dice.randint(0, 1), " ".join(text)))
