@@ -7,6 +7,8 @@ from typing import Final
 from starlette.responses import Response
 
 from console.web.access import PageRefused, Visit
+from console.web.live_pages import names_of
+from console.web.transcript_view import names_in
 from events.audit_entry import Action
 from events.finding import Alert, AlertAnswered
 from events.identity import RecordId, record_id
@@ -23,10 +25,12 @@ def alerts(visit: Visit) -> Response:
     )
     live = {item.alert.id: item for item in visit.services.feed.alerts()}
     history: dict[RecordId, tuple[Alert, AlertAnswered | None]] = {}
+    titles: dict[str, str] = {}
     for hit in page.hits:
         document = visit.services.index.get(hit.summary.call) if hit.summary.alerts else None
         if document is None:
             continue
+        titles[document.call] = " and ".join(names_in(document).values())
         answers = {answer.alert: answer for answer in reversed(document.answers)}
         for alert in document.alerts:
             known = live.get(alert.id)
@@ -35,12 +39,14 @@ def alerts(visit: Visit) -> Response:
         history |= {item.alert.id: (item.alert, item.answer) for item in live.values()}
     shown = sorted(history.values(), key=lambda pair: -pair[0].raised_at_ms)
     visit.record(Action.VIEW_LIVE, "alerts")
-    in_progress = {live_call.call for live_call in visit.services.feed.calls()}
+    in_progress = visit.services.feed.calls()
+    titles |= {one.call: " and ".join(names_of(one).values()) for one in in_progress}
     return visit.page(
         "alerts.html",
         open_alerts=[alert for alert, answer in shown if answer is None],
         answered=[(alert, answer) for alert, answer in shown if answer is not None],
-        in_progress=in_progress,
+        in_progress={one.call for one in in_progress},
+        titles=titles,
         next_cursor=page.next_cursor or "",
         first=not cursor,
     )

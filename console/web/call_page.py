@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from console.web.access import PageRefused, Visit
 from console.web.render import iso
-from console.web.transcript_view import speaker_names, turns_of
+from console.web.transcript_view import names_in, turns_of
 from console.web.waveform import anchor_of, picture_of
 from events.audit_entry import Action, Outcome
 from events.call_document import CallDocument
@@ -38,7 +38,7 @@ def the_call(visit: Visit, action: Action) -> CallDocument:
 
 def call(visit: Visit) -> Response:
     document = the_call(visit, Action.VIEW_CALL)
-    names = speaker_names(document)
+    names = names_in(document)
     visit.record(Action.VIEW_CALL, document.call)
     return visit.page(
         "call.html",

@@ -11,10 +11,10 @@ from starlette.responses import Response, StreamingResponse
 
 from console.web.access import PageRefused, Visit
 from console.web.live_feed import LiveCall, Message
-from console.web.transcript_view import shown_text
+from console.web.transcript_view import shown_text, speaker_names
 from events.audit_entry import Action, Outcome
 from events.call_document import CallDocument
-from events.identity import CallId, Role, parse_call_id
+from events.identity import CallId, parse_call_id
 from events.transcript import RedactedSegment, SegmentStatus
 
 _PING_S: Final = 15.0
@@ -23,11 +23,16 @@ _SUBJECT: Final = "live"
 
 def overview(visit: Visit) -> Response:
     calls = visit.services.feed.calls()
+    in_progress = {live.call for live in calls}
+    unanswered = [item for item in visit.services.feed.alerts() if item.answer is None]
+    now = [item for item in unanswered if item.alert.call in in_progress]
     visit.record(Action.VIEW_LIVE, _SUBJECT)
     return visit.page(
         "live.html",
-        calls=[(live, _names(live), _plain(live.turns()[-2:])) for live in calls],
-        alerts=[item for item in visit.services.feed.alerts() if item.answer is None],
+        calls=[(live, names_of(live), _plain(live.turns()[-2:])) for live in calls],
+        alerts=now,
+        older=len(unanswered) - len(now),
+        titles={live.call: " and ".join(names_of(live).values()) for live in calls},
     )
 
 
@@ -35,12 +40,8 @@ def _plain(segments: list[RedactedSegment]) -> list[tuple[RedactedSegment, str]]
     return [(segment, " ".join(shown_text(word.text)[0] for word in segment.words)) for segment in segments]
 
 
-def _names(live: LiveCall) -> dict[int, str]:
-    return {leg: name or _called(role) for leg, (role, name) in sorted(live.speakers.items())}
-
-
-def _called(role: Role) -> str:
-    return {Role.MIXED: "Both parties", Role.UNKNOWN: "Speaker"}.get(role, role.value.capitalize())
+def names_of(live: LiveCall) -> dict[int, str]:
+    return speaker_names((leg, role, name) for leg, (role, name) in live.speakers.items())
 
 
 def call(visit: Visit) -> Response:
@@ -51,7 +52,7 @@ def call(visit: Visit) -> Response:
     return visit.page(
         "live_call.html",
         live=live,
-        names=_names(live),
+        names=names_of(live),
         turns=[
             (
                 segment,

@@ -25,17 +25,17 @@ def recording(visit: Visit) -> Response:
         raise PageRefused(404, "The recording of this call is not ready.", "not_found")
     try:
         opened = visit.services.recordings.open(document.call)
+        asked = visit.request.headers.get("range")
+        first, last = piece_of(asked, opened.size)
+        body = opened.read(first, last - first + 1)
     except RecordingUnavailable as error:
         visit.record(Action.PLAY, document.call, Outcome.FAILED)
         raise PageRefused(410, str(error), "recording_unavailable") from None
-    asked = visit.request.headers.get("range")
-    first, last = piece_of(asked, opened.size)
-    body = opened.read(first, last - first + 1)
-    heard = [_time(at, opened.size, document.recording.duration_ms) for at in (first, last + 1)]
+    sent = [_time(at, opened.size, document.recording.duration_ms) for at in (first, last + 1)]
     visit.record(
         Action.PLAY,
         document.call,
-        reason=f"heard {call_clock(heard[0])} to {call_clock(heard[1])} (bytes {first}-{last})",
+        reason=f"sent {call_clock(sent[0])} to {call_clock(sent[1])} (bytes {first}-{last})",
     )
     headers = {"Accept-Ranges": "bytes", "Content-Disposition": f'inline; filename="call-{document.call}.wav"'}
     if asked is not None:

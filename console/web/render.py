@@ -103,9 +103,9 @@ def duration(ms: int) -> str:
         return f"{seconds} s"
     minutes, seconds = divmod(seconds, 60)
     if minutes < 60:
-        return f"{minutes} min {seconds:02} s"
+        return f"{minutes} min {seconds:02} s" if seconds else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min"
+    return f"{hours} h {minutes:02} min" if minutes else f"{hours} h"
 
 
 def words(name: object) -> str:

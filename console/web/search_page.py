@@ -12,8 +12,9 @@ from starlette.responses import Response
 from console.web.access import Visit
 from console.web.render import marked, words
 from console.web.search_form import SearchForm
+from console.web.transcript_view import speaker_names
 from events.audit_entry import Action, Outcome
-from indexer.index import BadQuery, Facets, SearchHit, SearchPage
+from indexer.index import BadQuery, CallSummary, Facets, SearchHit, SearchPage
 
 _NOTHING: Final = SearchPage((), 0)
 _MOST_CHOICES: Final = 12
@@ -56,6 +57,7 @@ def search(visit: Visit) -> Response:
         form=form,
         problem=problem,
         page=page,
+        titles={hit.summary.call: title_of(hit.summary) for hit in page.hits},
         lines={hit.summary.call: lines_of(hit) for hit in page.hits},
         facets=facets_of(form, page.facets),
         next_url=form.url(cursor=page.next_cursor) if page.next_cursor else "",
@@ -64,17 +66,27 @@ def search(visit: Visit) -> Response:
     )
 
 
+def _names_of(summary: CallSummary) -> dict[int, str]:
+    return speaker_names((leg.leg, leg.role, leg.speaker_name) for leg in summary.legs)
+
+
+def title_of(summary: CallSummary) -> str:
+    return " and ".join(_names_of(summary).values()) or summary.external_id or "Call"
+
+
 def lines_of(hit: SearchHit) -> list[Line]:
-    names = {leg.leg: leg.speaker_name for leg in hit.summary.legs}
+    """What was said, or, only where the words match nowhere, the facts about the call that do."""
+    names = _names_of(hit.summary)
+    said = [light for light in hit.highlights if light.segment]
     return [
         Line(
-            names.get(light.leg or 0) or words(light.role or "") if light.segment else "about the call",
+            names.get(light.leg or 0, words(light.role or "")) if light.segment else "about the call",
             light.role.value if light.role else "unknown",
             light.start_ms,
             marked(light.text, light.marks),
             light.segment is not None,
         )
-        for light in hit.highlights
+        for light in said or hit.highlights
     ]
 
 

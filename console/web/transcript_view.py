@@ -43,15 +43,23 @@ class Turn:
     """The same speaker as in the turn before."""
 
 
-def speaker_names(document: CallDocument) -> dict[int, str]:
-    """Leg to what its speaker is called: the name where one is known, else the role, numbered where doubled."""
+def speaker_names(legs: Iterable[tuple[int, Role, str]]) -> dict[int, str]:
+    """Leg to what its speaker is called: the name where one is known, else the role, numbered where doubled.
+
+    Parameters
+    ----------
+    legs
+        Leg, role, and name (empty where there is none).
+    """
     names: dict[int, str] = {}
-    for leg in document.legs:
-        name = leg.speaker_name or {Role.MIXED: "Both parties", Role.UNKNOWN: "Speaker"}.get(
-            leg.role, leg.role.value.capitalize()
-        )
-        names[leg.leg] = f"{name} {leg.leg + 1}" if name in names.values() or name == "Speaker" else name
+    for leg, role, known in sorted(legs):
+        name = known or {Role.MIXED: "Both parties", Role.UNKNOWN: "Speaker"}.get(role, role.value.capitalize())
+        names[leg] = f"{name} {leg + 1}" if name in names.values() else name
     return names
+
+
+def names_in(document: CallDocument) -> dict[int, str]:
+    return speaker_names((leg.leg, leg.role, leg.speaker_name) for leg in document.legs)
 
 
 def turns_of(document: CallDocument, names: dict[int, str]) -> list[Turn]:

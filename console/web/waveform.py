@@ -160,7 +160,7 @@ def outline(peaks: Peaks, duration_ms: int, y: float) -> str:
 
 
 def _columns(values: Sequence[int], bucket_ms: int, duration_ms: int) -> list[float]:
-    """Highest peak of each of at most `_COLUMNS` columns, on a square-root scale so that quiet speech shows."""
+    """Highest peak of each of at most `_COLUMNS` columns, on a scale that lets quiet speech show."""
     total = max(-(-duration_ms // bucket_ms), 1)
     columns = min(_COLUMNS, total)
     heights = []
@@ -168,5 +168,5 @@ def _columns(values: Sequence[int], bucket_ms: int, duration_ms: int) -> list[fl
         part = values[
             column * total // columns : max((column + 1) * total // columns, column * total // columns + 1)
         ]
-        heights.append((max(part, default=0) / 255) ** 0.5)
+        heights.append((max(part, default=0) / 255) ** 0.65)
     return heights

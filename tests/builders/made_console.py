@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import uvicorn
 from argon2 import PasswordHasher
 from starlette.applications import Starlette
@@ -98,10 +99,7 @@ class MadeConsole:
                 Version.BLEEPED,
                 samples,
                 8_000,
-                [
-                    (leg, (sound[leg][at : at + CHUNK_SAMPLES] for at in range(0, samples, CHUNK_SAMPLES)))
-                    for leg in (0, 1)
-                ],
+                [(leg, np.split(sound[leg], range(CHUNK_SAMPLES, samples, CHUNK_SAMPLES))) for leg in (0, 1)],
             )
             document = replace(document, recording=replace(document.recording, sealed_sha256=sha256))
         self.index.put(document)
