@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from compliance.rules.phrase import Phrase
+from compliance.rules.phrase import Phrase, shown
 from compliance.rules.rule import (
     AllOf,
     AnyOf,
@@ -82,7 +82,7 @@ class Evaluation:
         match condition:
             case Said(phrase):
                 found = [
-                    Match((span,), f"“{phrase.text}”")
+                    Match((span,), f"“{span.pattern}”")
                     for span in self.hits.get(phrase, ())
                     if span.confidence >= self.min_confidence
                 ]
@@ -131,7 +131,7 @@ class Evaluation:
                 if not self._settled(part.part):
                     self.waiting = True
                     return []
-        unsaid = [_names(part) for part in parts if isinstance(part, Not)]
+        unsaid = [describe(part.part) for part in parts if isinstance(part, Not)]
         reason = " and ".join(dict.fromkeys(match.reason for match in firsts))
         return [_joined(firsts, reason + "".join(f" but not {names}" for names in unsaid))]
 
@@ -169,7 +169,7 @@ class Evaluation:
                 self.waiting = True
                 continue
             together = [anchor, *(match for match in nearest if match is not None)]
-            found.append(_joined(together, _near_reason(together, unwanted, near)))
+            found.append(_joined(together, _near_reason(together, near)))
         return found
 
     def _nearest(self, anchor: Match, candidates: _ByStart, near: Near) -> Match | None:
@@ -252,14 +252,11 @@ def _joined(matches: Sequence[Match], reason: str) -> Match:
     return Match(tuple(sorted(spans, key=lambda span: (span.start_ms, span.leg))), reason)
 
 
-def _near_reason(together: Sequence[Match], unwanted: Sequence[Condition], near: Near) -> str:
+def _near_reason(together: Sequence[Match], near: Near) -> str:
+    if len(together) == 1:
+        return together[0].reason
     distance = f"{near.words} words" if near.words is not None else seconds(_limit(near))
-    reason = together[0].reason
-    if len(together) > 1:
-        reason += f" within {distance} of " + " and ".join(match.reason for match in together[1:])
-    if unwanted:
-        reason += f" without {' or '.join(_names(part) for part in unwanted)} within {distance}"
-    return reason
+    return f"{together[0].reason} within {distance} of {' and '.join(match.reason for match in together[1:])}"
 
 
 def _limit_ms(condition: Condition) -> int | None:
@@ -279,15 +276,28 @@ def _limit_ms(condition: Condition) -> int | None:
     return max(known) if len(known) == len(limits) else None
 
 
-def _names(condition: Condition) -> str:
-    return phrase_list(condition, most=2)
+def describe(condition: Condition, most: int = 3) -> str:
+    """Return what a condition looks for, in the rule's phrases; a few of them where there are many."""
+    match condition:
+        case Said(phrase):
+            first = f"“{shown(phrase.sequences[0])}”"
+            return first if len(phrase.sequences) == 1 else f"{first} or the like"
+        case AnyOf(parts):
+            first, *rest = [describe(part, 1) for part in parts[:most]]
+            others = len(parts) - most
+            more = f" or {others} other form{'s' if others > 1 else ''}" if others > 0 else ""
+            return ", ".join([first, *rest]) + more if most > 1 or not more else f"{first} or the like"
+        case Near():
+            names = [_first_phrase(part) for part in condition.parts if not isinstance(part, Not)]
+            return " near ".join(names)
+        case AllOf(parts):
+            return " and ".join(describe(part, 1) for part in parts if not isinstance(part, Not))
+        case _:
+            return describe(condition.part, most)
 
 
-def phrase_list(condition: Condition, most: int) -> str:
-    """Return the first phrases of a tree, quoted, and how many more there are."""
-    texts = list(dict.fromkeys(f"“{phrase.text}”" for phrase in phrases_of(condition)))
-    shown = ", ".join(texts[:most])
-    return shown if len(texts) <= most else f"{shown} or {len(texts) - most} more"
+def _first_phrase(condition: Condition) -> str:
+    return f"“{shown(next(phrases_of(condition)).sequences[0])}”"
 
 
 def seconds(ms: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from compliance.rules.evaluate import Evaluation, Match, UnnamedSpeakers, phrase_list, seconds
+from compliance.rules.evaluate import Evaluation, Match, UnnamedSpeakers, describe, seconds
 from compliance.rules.matcher import LegScan, PhraseMatcher
 from compliance.rules.phrase import Phrase
 from compliance.rules.rule import RequiredBy, Rule, Rulebook, phrases_of
@@ -77,6 +77,8 @@ class _Verdict:
     findings: int = 0
     waiting: bool = False
     """Time alone may change the answer."""
+    decided: bool = False
+    """Nothing can change the answer."""
 
 
 class Judge:
@@ -161,7 +163,7 @@ class Judge:
 
     def _judge(self, number: int, verdict: _Verdict) -> list[Finding]:
         book, rule = self._rules.rules[number]
-        if verdict.findings >= self._settings.most_findings_per_rule:
+        if verdict.decided or verdict.findings >= self._settings.most_findings_per_rule:
             verdict.waiting = False
             return []
         settings = self._settings
@@ -222,12 +224,10 @@ class Judge:
             match.end_ms <= required.ms and all(evaluation.plays(span.role, required.role) for span in match.spans)
             for match in evaluation.matches(required.part)
         )
-        if in_time:
-            verdict.waiting = False
+        verdict.decided = in_time or heard.passed(required.ms, legs)
+        verdict.waiting = not verdict.decided
+        if in_time or not verdict.decided:
             return []
-        if not heard.passed(required.ms, legs):
-            return []
-        verdict.waiting = False
         ignored = self._settings.unnamed_speakers is UnnamedSpeakers.IGNORE and any(
             leg.role in (Role.MIXED, Role.UNKNOWN) for leg in heard.legs.values()
         )
@@ -255,10 +255,10 @@ class Judge:
 
 
 def _missing(required: RequiredBy, anybody: bool, end_ms: int | None) -> str:
-    phrases = phrase_list(required.part, most=3)
+    phrases = describe(required.part)
     limit = f"within the first {seconds(required.ms)}"
     if not anybody:
         return f"The call had no leg of the {required.role.value}, so nobody said {phrases} {limit}."
     if end_ms is not None:
         limit = f"before the call ended at {seconds(end_ms)}, with {seconds(required.ms)} allowed"
-    return f"The {required.role.value} said none of {phrases} {limit}."
+    return f"The {required.role.value} did not say {phrases} {limit}."

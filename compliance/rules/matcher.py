@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from compliance.rules.phrase import ANY_WORD, Phrase, words_of
+from compliance.rules.phrase import ANY_WORD, Phrase, shown, words_of
 from compliance.rules.timing import LegHeard, Span
 from events.identity import RecordId, Role
 from events.transcript import RedactedSegment, Word
@@ -26,8 +26,8 @@ class _Node:
     words: dict[str, _Node] = field(default_factory=dict)
     beginnings: dict[str, _Node] = field(default_factory=dict)
     any_word: _Node | None = None
-    phrases: tuple[int, ...] = ()
-    """Phrases that are complete here."""
+    phrases: tuple[tuple[int, str], ...] = ()
+    """Phrases that are complete here: number, and which of its sequences it was."""
     remembered: dict[str, tuple[_Node, ...]] = field(default_factory=dict)
 
     def step(self, word: str) -> tuple[_Node, ...]:
@@ -73,8 +73,8 @@ class PhraseMatcher:
                 node = node.beginnings.setdefault(pattern[:-1], _Node())
             else:
                 node = node.words.setdefault(pattern, _Node())
-        if number not in node.phrases:
-            node.phrases = (*node.phrases, number)
+        if number not in (known for known, _ in node.phrases):
+            node.phrases = (*node.phrases, (number, shown(sequence)))
 
     def scan(self, leg: LegHeard, longest_pause_ms: int) -> LegScan:
         return LegScan(self._root, leg, longest_pause_ms)
@@ -123,11 +123,10 @@ class LegScan:
         self._active = follow
         for node, said in follow:
             if node.phrases:
-                span = self._span(said)
-                for number in node.phrases:
-                    yield number, span
+                for number, pattern in node.phrases:
+                    yield number, self._span(said, pattern)
 
-    def _span(self, said: tuple[_Placed, ...]) -> Span:
+    def _span(self, said: tuple[_Placed, ...], pattern: str) -> Span:
         segments: dict[RecordId, tuple[int, int]] = {}
         for placed in said:
             begin, _ = segments.get(placed.segment, (placed.word.start_ms, 0))
@@ -142,4 +141,5 @@ class LegScan:
             said[-1].word.end_ms,
             sum(placed.word.confidence for placed in said) / len(said),
             tuple((segment, begin, end) for segment, (begin, end) in segments.items()),
+            pattern,
         )

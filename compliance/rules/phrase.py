@@ -69,6 +69,11 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(part for part in normal.translate(_APOSTROPHES).split("-") if part)
 
 
+def shown(sequence: tuple[str, ...]) -> str:
+    """Return a sequence as a person reads it."""
+    return " ".join(f"{{{word[1:-1].upper()}}}" if word.startswith("[") else word for word in sequence)
+
+
 def _alternatives(text: str, place: int, depth: int) -> tuple[list[str], int]:
     """Expand up to a closing parenthesis or the end; return the strings and the place behind them."""
     if depth > 5:

@@ -29,6 +29,8 @@ class Span:
     """Mean over the words."""
     segments: tuple[tuple[RecordId, int, int], ...]
     """(segment, start_ms, end_ms) of the words in each segment that the phrase touches."""
+    pattern: str
+    """Which of the phrase's sequences it was, as the rule has it: `guarant*`, not the word that was said."""
 
 
 @dataclass(slots=True)

@@ -185,9 +185,37 @@ def test_what_was_not_said_in_time_is_found_when_the_leg_passes_the_deadline() -
         Role.AGENT,
     )
     assert finding.id == f"{CALL}:finding:R-1:missing:30000"
-    assert finding.why == "The agent said none of “record*” within the first 30 s."
+    assert finding.why == "The agent did not say “record*” within the first 30 s."
     assert judge.take(progress(0, 31_000)) == []
     assert judge.take(call_ended(40_000)) == []
+
+
+def test_what_was_missing_is_not_missed_again_when_it_is_said_late() -> None:
+    judge = judge_of(CONSENT)
+    assert len(judge.take(progress(0, 30_000))) == 1
+    assert judge.take(segment(0, 31_000, "being recorded")) == []
+    assert judge.take(segment(0, 33_000, "recorded", revision=1)) == []
+
+
+def test_why_names_a_few_of_many_phrases() -> None:
+    forms = AnyOf(
+        (
+            Near(
+                (said("(record|monitor)*"), AnyOf((said("call"), said("line"))), Not(said("not record*"))), words=5
+            ),
+            said("my {CARD_NUMBER}"),
+            said("(a|b) c"),
+            said("d"),
+            said("e"),
+        )
+    )
+    (finding,) = judged(RequiredBy(30_000, Role.AGENT, forms), [progress(0, 30_000)])
+    assert finding.why == (
+        "The agent did not say “record*” near “call”, “my {CARD_NUMBER}”, “a c” or the like or 2 other forms "
+        "within the first 30 s."
+    )
+    (finding,) = judged(forms, [segment(0, 0, "this call is monitored now and then"), progress(0, 30_000)])
+    assert finding.why == "The agent said “monitor*” within 5 words of “call”."
 
 
 @pytest.mark.parametrize(("start_ms", "missing"), [(0, False), (29_200, False), (29_201, True), (31_000, True)])
@@ -206,7 +234,7 @@ def test_a_short_call_is_judged_at_its_end() -> None:
     assert judged(CONSENT, records) == []
     (finding,) = judged(CONSENT, [*records, leg_ended(1, 4_500), call_ended(4_500)])
     assert finding.at_ms == 4_500
-    assert finding.why == "The agent said none of “record*” before the call ended at 4.5 s, with 30 s allowed."
+    assert finding.why == "The agent did not say “record*” before the call ended at 4.5 s, with 30 s allowed."
 
 
 def test_a_leg_that_ends_early_leaves_time_for_the_one_it_transfers_to() -> None:
