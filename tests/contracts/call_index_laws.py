@@ -21,13 +21,14 @@ from events.lifecycle import CallSourceKind
 from events.transcript import PiiKind
 from indexer.fold import fold
 from indexer.index import BadQuery, CallIndex, CallQuery, PutOutcome, SearchOrder, SearchPage
+from indexer.query_text import Condition, Every, Said, Some, Without
 from tests.indexer.call_records import STARTED_AT_MS, alert, call_id, call_records, document_of, finding
 
-Said = Sequence[tuple[int, str]]
+SaidTurns = Sequence[tuple[int, str]]
 Opener = Callable[[Path], CallIndex]
 
 
-def document(number: int, said: Said, started_at_ms: int = STARTED_AT_MS, **more: object) -> CallDocument:
+def document(number: int, said: SaidTurns, started_at_ms: int = STARTED_AT_MS, **more: object) -> CallDocument:
     return document_of(call_records(call_id(number), said, started_at_ms, **more))  # type: ignore[arg-type]
 
 
@@ -41,6 +42,59 @@ def _put_and_search(opener: Opener, folder: Path, numbers: range) -> None:
         index.put(document(number, [(0, f"common word and word{number}")]))
         assert found(index.search(CallQuery(f"word{number}"))) == [number]
     index.close()
+
+
+VOCABULARY = ["kx1", "kx2", "kx3", "ky1", "ky2", "ky3"]
+"""No forms of each other, so that stemming does not matter."""
+
+
+def random_condition(dice: random.Random, depth: int) -> Condition:
+    kind = dice.choice([Said, Said, Every, Some, Without]) if depth else Said
+    if kind is Said:
+        prefix = dice.random() < 0.2
+        words = dice.choices(VOCABULARY, k=dice.choice([1, 1, 2]))
+        if prefix:
+            words[-1] = words[-1][:-1]
+        return Said(" ".join(words), prefix, dice.choice([None, None, Role.AGENT, Role.CUSTOMER]))
+    if kind is Without:
+        return Without(random_condition(dice, depth - 1))
+    return kind(tuple(random_condition(dice, depth - 1) for _ in range(dice.randint(2, 3))))
+
+
+def as_text(condition: Condition) -> str:
+    match condition:
+        case Said(words, prefix, role):
+            return f'{"" if role is None else f"{role.value}:"}"{words}"{"*" if prefix else ""}'
+        case Every(parts):
+            return "(" + " AND ".join(map(as_text, parts)) + ")"
+        case Some(parts):
+            return "(" + " OR ".join(map(as_text, parts)) + ")"
+        case Without(part):
+            return f"NOT {as_text(part)}"
+    raise AssertionError(condition)
+
+
+def holds(condition: Condition, said: SaidTurns) -> bool:
+    """The same by trying every place of every segment."""
+    match condition:
+        case Said(words, prefix, role):
+            wanted = words.split()
+            return any(
+                all(
+                    have == want or (prefix and place == len(wanted) - 1 and have.startswith(want))
+                    for place, (have, want) in enumerate(zip(text.split()[start:], wanted, strict=False))
+                )
+                for leg, text in said
+                if role is None or role is (Role.AGENT, Role.CUSTOMER)[leg]
+                for start in range(len(text.split()) - len(wanted) + 1)
+            )
+        case Every(parts):
+            return all(holds(part, said) for part in parts)
+        case Some(parts):
+            return any(holds(part, said) for part in parts)
+        case Without(part):
+            return not holds(part, said)
+    raise AssertionError(condition)
 
 
 class CallIndexLaws:
@@ -218,6 +272,24 @@ class CallIndexLaws:
         index.put(document(1, [(0, "hello")], speakers=("Ann Quux", "")))
         (highlight,) = index.search(CallQuery("quux")).hits[0].highlights
         assert (highlight.text, highlight.marks, highlight.segment) == ("Ann Quux", ((4, 8),), None)
+
+    def test_any_condition_finds_what_trying_every_call_finds(self, tmp_path: Path) -> None:
+        dice = random.Random(11)
+        index = type(self).opener(tmp_path / "many")
+        calls = {
+            number: [
+                (dice.randint(0, 1), " ".join(dice.choices(VOCABULARY, k=dice.randint(1, 6)))) for _ in range(3)
+            ]
+            for number in range(1, 41)
+        }
+        for number, said in calls.items():
+            index.put(document(number, said))
+        for _ in range(400):
+            condition = random_condition(dice, depth=3)
+            expected = {number for number, said in calls.items() if holds(condition, said)}
+            text = as_text(condition)
+            assert set(found(index.search(CallQuery(text, page_size=100)))) == expected, text
+        index.close()
 
     # Filters
 
