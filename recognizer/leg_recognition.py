@@ -16,7 +16,7 @@ from events.transcript import LegProgress, LegTranscriptEnded, SegmentStatus, Tr
 from recognizer.acoustic_model import OUTPUT_SAMPLES
 from recognizer.log_mel import SAMPLE_RATE
 from recognizer.recogniser import Recogniser
-from recognizer.session import RecognitionSession, Utterance, needed_from
+from recognizer.session import Place, RecognitionSession, Utterance, needed_from
 from recognizer.snapshot import LegState
 
 _log = logging.getLogger(__name__)
@@ -176,8 +176,10 @@ class LegRecognition:
     def _begin(self, start_sample: int) -> RecognitionSession:
         saved = self._taken_up
         if saved is not None and saved.step:
+            graph_state = saved.graph_state if saved.graph_states == self._recogniser.graph.state_count else None
+            place = Place(saved.first_sample, graph_state)
             self._session = RecognitionSession(
-                self._recogniser, saved.origin_sample, saved.first_sample, heard_from=start_sample
+                self._recogniser, saved.origin_sample, place, heard_from=start_sample
             )
         else:
             self._session = RecognitionSession(self._recogniser, start_sample)
@@ -188,8 +190,8 @@ class LegRecognition:
     def _begin_anew(self, start_sample: int) -> RecognitionSession:
         origin = self.state.origin_sample
         first = origin + -(-(start_sample - origin) // OUTPUT_SAMPLES) * OUTPUT_SAMPLES
-        self._session = RecognitionSession(self._recogniser, origin, first, heard_from=start_sample)
-        self.state = replace(self.state, first_sample=first, step=self.state.step + 1)
+        self._session = RecognitionSession(self._recogniser, origin, Place(first), heard_from=start_sample)
+        self.state = replace(self.state, first_sample=first, graph_state=None, step=self.state.step + 1)
         return self._session
 
     def _tell(self, utterances: list[Utterance], session: RecognitionSession) -> list[Told]:
@@ -217,6 +219,12 @@ class LegRecognition:
         if settled > self._progress_ms:
             self._progress_ms = settled
             told.append(LegProgress(self._call, state.leg, state.role, settled))
-        if session.first_sample != state.first_sample:
-            self.state = replace(state, first_sample=session.first_sample, step=state.step + 1)
+        if session.place.first_sample != state.first_sample:
+            self.state = replace(
+                state,
+                first_sample=session.place.first_sample,
+                graph_state=session.place.graph_state,
+                graph_states=self._recogniser.graph.state_count,
+                step=state.step + 1,
+            )
         return told

@@ -85,9 +85,16 @@ class Recogniser:
         model = AcousticModel.load(pack.acoustic_model, pack.acoustic_scale)
         return cls(model, pack.graph, pack.aligner, pack.confidence, settings)
 
-    def search(self) -> BeamSearch:
-        """Return a new leg's search."""
-        return BeamSearch(self.graph, self.settings.search, self._scratch)
+    def search(self, graph_state: int | None = None) -> BeamSearch:
+        """Return a new utterance's search, which begins a sentence or, in `graph_state`, goes on with one."""
+        graph = self.graph if graph_state is None else replace(self.graph, start=graph_state)
+        return BeamSearch(graph, self.settings.search, self._scratch)
+
+    @staticmethod
+    def best_state(search: BeamSearch) -> int | None:
+        """Return the graph's state in which the best path stands; None when no path survived."""
+        tokens = search._tokens
+        return int(tokens["state"][tokens["cost"].argmin()]) if len(tokens) else None
 
     def finalise(self, hypothesis: Hypothesis, search: BeamSearch, scores: NDArray[np.float32]) -> Hypothesis:
         """Return `hypothesis` with exact word times and confidences.

@@ -57,6 +57,22 @@ class Utterance:
         return " ".join(word.text for word in self.words)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an utterance begins: all that a successor needs besides the audio.
+
+    Attributes
+    ----------
+    first_sample : int
+        Of the utterance, 8 kHz, call timeline.
+    graph_state : int, optional
+        Where in the graph the search begins, when the utterance goes on with the sentence of the one before it.
+    """
+
+    first_sample: int
+    graph_state: int | None = None
+
+
 class RecognitionSession:
     """Recognises one leg as its audio comes in.
 
@@ -69,17 +85,17 @@ class RecognitionSession:
         Models and settings, shared by all sessions of a process (one thread).
     origin_sample : int
         Call time of the leg's first sample, at 8 kHz.
-    first_sample : int, optional
-        Where a successor takes the leg up: the `first_sample` of the utterance that was not final yet. Everything
-        that comes out from there on is the same as in the session that heard the whole leg.
+    place : Place, optional
+        Where a successor takes the leg up: the `place` of the utterance that was not final yet. Everything that
+        comes out from there on is the same as in the session that heard the whole leg.
     heard_from : int, optional
         The sample that the next `accept` begins with when it is not `origin_sample`; at most
         :func:`needed_from`, or the beginning is heard as silence.
 
     Attributes
     ----------
-    first_sample : int
-        First sample of the utterance that is being heard.
+    place : Place
+        Where the utterance that is being heard begins.
     settled_ms : int
         Call time up to which nothing will be told any more: no later utterance has a word that starts before it.
     """
@@ -88,24 +104,26 @@ class RecognitionSession:
         self,
         recogniser: Recogniser,
         origin_sample: int = 0,
-        first_sample: int | None = None,
+        place: Place | None = None,
         heard_from: int | None = None,
     ) -> None:
         self._recogniser = recogniser
         self._settings = recogniser.settings
         self._origin = origin_sample
-        self.first_sample = origin_sample if first_sample is None else first_sample
-        self.settled_ms = self.first_sample // 8
+        self.place = place or Place(origin_sample)
+        self.settled_ms = self.place.first_sample // 8
         self._features = FeatureStream(recogniser.model.statistics)
-        self._utterance_frame = (self.first_sample - origin_sample) // OUTPUT_SAMPLES
+        self._utterance_frame = (self.place.first_sample - origin_sample) // OUTPUT_SAMPLES
         self._network = recogniser.model.stream(self._utterance_frame)
-        self._search: BeamSearch = recogniser.search()
+        self._search: BeamSearch = recogniser.search(self.place.graph_state)
         self._kept: list[Float32] = []
+        self._carried: Float32 = np.empty((0, recogniser.model.pdfs), np.float32)
+        """Frames behind the last cut, which the next utterance begins with."""
         self._partial_text = ""
         self._partial_frame = 0
         self._revision = 0
         # Samples and feature frames of a leg taken up in the middle start somewhere behind the origin.
-        needed = needed_from(recogniser, origin_sample, self.first_sample)
+        needed = needed_from(recogniser, origin_sample, self.place.first_sample)
         begin = origin_sample if heard_from is None else heard_from
         self._end_sample = begin
         self._feature_index = (needed - origin_sample) // SHIFT_SAMPLES
@@ -120,7 +138,7 @@ class RecognitionSession:
     @property
     def needed_from(self) -> int:
         """First sample that a successor has to hear."""
-        return needed_from(self._recogniser, self._origin, self.first_sample)
+        return needed_from(self._recogniser, self._origin, self.place.first_sample)
 
     def accept(self, samples: Float32) -> list[Utterance]:
         """Hear `samples` and return what can be told now, in order.
@@ -183,15 +201,20 @@ class RecognitionSession:
                     self.settled_ms = max(self.settled_ms, self._ms(frames) - margin)
                 told += self._partial()
                 continue
-            if rule is EndpointRule.TOO_LONG:
-                hypothesis, cut = self._recogniser.cut(self._search, self._scores())
-            else:
-                hypothesis = self._search.finish()
-                cut = frames - min(self._settings.carried_frames, silence // 2)
-            carried = self._scores()[cut:]
-            told += self._final(hypothesis, cut)
-            waiting.extendleft(reversed(self._on_grid(carried, self._utterance_frame)))
+            told += self._end(rule)
+            waiting.extendleft(reversed(self._on_grid(self._carried, self._utterance_frame)))
         return told
+
+    def _end(self, rule: EndpointRule) -> list[Utterance]:
+        """End the utterance by `rule`."""
+        search = self._search
+        if rule is EndpointRule.TOO_LONG:
+            return self._final(*self._recogniser.cut(search, self._scores()))
+        cut = search.frames - min(self._settings.carried_frames, search.trailing_silence_frames() // 2)
+        if rule in (EndpointRule.PAUSE, EndpointRule.LONG_PAUSE):
+            # The sentence does not seem to be over: the next utterance goes on with it, in the best path's state.
+            return self._final(search.partial(), cut, self._recogniser.best_state(search))
+        return self._final(search.finish(), cut)
 
     def _on_grid(self, scores: Float32, frame: int) -> list[Float32]:
         """Cut `scores`, whose first row is output `frame` of the leg, where the grid does."""
@@ -210,16 +233,18 @@ class RecognitionSession:
         self._revision += 1
         return [told]
 
-    def _final(self, hypothesis: Hypothesis, cut: int) -> list[Utterance]:
+    def _final(self, hypothesis: Hypothesis, cut: int, graph_state: int | None = None) -> list[Utterance]:
         """End the utterance before its frame `cut` and begin the next one there."""
         told = []
+        scores = self._scores()
         if hypothesis.words:
-            exact = self._recogniser.finalise(hypothesis, self._search, self._scores()[:cut])
+            exact = self._recogniser.finalise(hypothesis, self._search, scores[:cut])
             told.append(self._utterance(SegmentStatus.FINAL, exact, cut))
         self._utterance_frame += cut
-        self.first_sample = self._origin + self._utterance_frame * OUTPUT_SAMPLES
+        self.place = Place(self._origin + self._utterance_frame * OUTPUT_SAMPLES, graph_state)
         self.settled_ms = max(self.settled_ms, self._ms(0))
-        self._search.reset()
+        self._search = self._recogniser.search(graph_state)
+        self._carried = scores[cut:]
         self._kept.clear()
         self._partial_text, self._partial_frame, self._revision = "", 0, 0
         return told
@@ -235,7 +260,7 @@ class RecognitionSession:
             words.append(Word(word.text, start, end, round(word.confidence, 4)))
         end_sample = self._origin + (self._utterance_frame + end_frame) * OUTPUT_SAMPLES
         end_sample = min(end_sample, self._end_sample)
-        return Utterance(status, self.first_sample, end_sample, tuple(words), self._revision)
+        return Utterance(status, self.place.first_sample, end_sample, tuple(words), self._revision)
 
     def _scores(self) -> Float32:
         return np.concatenate(self._kept)

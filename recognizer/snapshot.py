@@ -57,6 +57,10 @@ class LegState:
     """The leg's first sample, 8 kHz, call timeline."""
     first_sample: int = 0
     """Of the utterance that was not final yet."""
+    graph_state: int | None = None
+    """Where in the graph its search begins, if it goes on with a sentence."""
+    graph_states: int = 0
+    """Size of that graph: in another one the number would mean nothing."""
     ended: bool = False
 
 
