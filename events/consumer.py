@@ -325,15 +325,12 @@ class StageLoop:
             del self._outputs[topic]
 
     def _commit(self) -> None:
-        """Commit per partition what neither the handler nor a retry needs any more, never backwards."""
+        """Commit per partition what was handled and the handler needs no more, never backwards."""
         for where, done_to in self._done_to.items():
             upto = done_to
             needed = self._handler.unfinished(where)
             if needed is not None:
                 upto = min(upto, needed.offset)
-            retrying = self._retrying.get(where)
-            if retrying is not None:
-                upto = min(upto, retrying.waiting[0].offset)
             if upto > self._committed.get(where, 0):
                 position = Position(where, upto)
                 self._insist(lambda position=position: self._log.commit(self._group, position))  # type: ignore[misc]
