@@ -21,6 +21,7 @@ _MOST_JUNK: Final = 2
 _LONG_RUN: Final = 6
 """Before so many numbers in a row, "fifty one dollars" is a misheard part of them."""
 _MOST_BETWEEN: Final = 8
+_NEAR_ZERO: Final = 3
 _BEFORE_UNIT: Final = ("a", "per", "whole", "full", "more", "to", "or")
 _SHORT_SEGMENT: Final = 3
 _SKIPPED: Final = frozenset({Sort.FILLER, Sort.CORRECTION})
@@ -52,6 +53,8 @@ class Run:
     """Homophones beside it."""
     outer: tuple[int, ...] = ()
     """Those edges with which its segment begins or ends: nothing else can be meant by them."""
+    zeros: tuple[int, ...] = ()
+    """Every "oh" near it, whatever stands between."""
     corrections: tuple[int, ...] = ()
     tokens: list[Token] = field(default_factory=list)
 
@@ -165,9 +168,10 @@ def _judge(words: LegWords, run: Run) -> None:
     elif len(groups) == 1:
         run.plain = False
         pronoun = digits == "1" and bool(before) and before[-1] in vocabulary.BEFORE_QUANTITY
-        run.quantity = unit or pronoun or bool(vocabulary.MONTHS & set(before[-1:]))
+        counted = unit and (len(digits) == 1 or after[0] != "of")
+        run.quantity = counted or pronoun or bool(vocabulary.MONTHS & set(before[-1:]))
     elif len(groups) == 2 or (len(groups) == 3 and groups[1].digits in ("2", "0") and len(digits) <= 5):
-        amount = unit and (len(groups) == 3 or len(groups[1].digits) == 2)
+        amount = unit and (_is_range(run) or (len(groups) == 2 and len(groups[1].digits) == 2))
         run.plain = not (
             amount or _is_range(run) or _is_year(digits, before, after) or _is_clock(groups, before, after)
         )
@@ -248,7 +252,8 @@ def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
         if not pending:
             return
         first, last = pending[0].first, pending[-1].last
-        beside = [by_end.get(_beside(words, first, -1)), by_start.get(_beside(words, last, +1))]
+        several = len(pending) >= 2
+        beside = [by_end.get(_beside(words, first, -1, several)), by_start.get(_beside(words, last, +1, several))]
         for run in beside:
             if run is not None:
                 run.edges += tuple(token.first for token in pending)
@@ -273,20 +278,21 @@ def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
     return found
 
 
-def _beside(words: LegWords, index: int, step: int) -> int:
+def _beside(words: LegWords, index: int, step: int, several: bool) -> int:
     """Return the nearest word of the segment in that direction that is no filler, or -1.
 
-    One word that means nothing is skipped by homophones that end (or begin) their segment: "nine heart oh".
+    One word that means nothing is skipped by several homophones, and by those that end (or begin) their segment:
+    "nine heart oh".
     """
     heard = words.heard
     segment = heard[index].segment
-    junk = _is_last(words, index, -step)
+    junk = several or _is_last(words, index, -step)
     index += step
     while 0 <= index < len(heard) and heard[index].segment == segment:
         if heard[index].text not in vocabulary.FILLERS:
-            if index in words.digit_like or not junk:
+            if index in words.number_words or (not junk and index not in words.digit_like):
                 return index
-            junk = False
+            junk = junk and index in words.digit_like
         index += step
     return -1
 
@@ -314,6 +320,11 @@ def _place(words: LegWords, run: Run) -> None:
     run.tail = all(index in digit_like for index in range(run.last + 1, end + 1))
     run.alone = run.tail and all(index in digit_like for index in range(start, run.last))
     run.short = end - start < _SHORT_SEGMENT
+    run.zeros = tuple(
+        index
+        for index in range(max(start, run.first - _NEAR_ZERO), min(end, run.last + _NEAR_ZERO) + 1)
+        if heard[index].text in ("o", "oh")
+    )
     run.outer = tuple(edge for edge in run.edges if _is_last(words, edge, +1 if edge > run.last else -1))
 
 

@@ -55,17 +55,17 @@ class NumberFinder:
         for leg, runs in by_leg.items():
             heard = conversation.legs[leg].heard
             for run in runs:
-                edges = run.edges if sensitive else run.outer if run.plain else ()
-                first, last = min((run.first, *edges)), max((run.last, *edges))
-                if (
-                    hits
-                    and hits[-1].leg == leg
-                    and first - hits[-1].last - 1 <= _JUNK_BETWEEN
-                    and heard[first].segment == heard[hits[-1].last].segment
-                ):
-                    first, last = hits[-1].first, max(last, hits[-1].last)
-                    hits.pop()
-                hits.append(Hit(kind, leg, first, last, score, self.name))
+                edges = (*run.edges, *run.zeros) if sensitive else run.outer
+                reach = min((run.first, *edges)), max((run.last, *edges))
+                for first, last in conversation.legs[leg].number_pieces(*reach):
+                    if (
+                        hits
+                        and hits[-1].leg == leg
+                        and first - hits[-1].last - 1 <= _JUNK_BETWEEN
+                        and heard[first].segment == heard[hits[-1].last].segment
+                    ):
+                        first = hits.pop().first
+                    hits.append(Hit(kind, leg, first, last, score, self.name))
         return hits
 
     def _hold(self, conversation: Conversation, session: Session, findings: Findings) -> None:
@@ -95,10 +95,12 @@ def _is_close(one: Run, other: Run) -> bool:
 
 
 def _region(conversation: Conversation, session: Session) -> list[Hit]:
-    """Return the words between the session's request and the end of its answer, on all legs."""
+    """Return the words between the segment with the session's request and the end of its answer, on all legs."""
     if session.context is None or session.kind is None:
         return []
-    from_ms, to_ms = session.context.request.end_ms, session.last_ms
+    request = session.context.request
+    asking = conversation.legs[request.leg].heard[request.last].segment
+    from_ms, to_ms = conversation.segments[asking].end_ms, session.last_ms
     hits: list[Hit] = []
     for leg, words in conversation.legs.items():
         inside = [

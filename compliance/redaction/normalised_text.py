@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compliance.redaction.digit_runs import find_runs, intended_digits
 from compliance.redaction.spans import LegWords
-from compliance.redaction.spoken_numbers import Sort, Token
+from compliance.redaction.spoken_numbers import Sort
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ def normalise(words: LegWords, first: int = 0, last: int | None = None) -> Spoke
     last = len(words.heard) - 1 if last is None else last
     runs = {run.first: run for run in find_runs(words) if not run.weak and first <= run.first and run.last <= last}
     tokens = {token.first: token for token in words.tokens}
+    letters = _letters(words) - {index for run in runs.values() for index in range(run.first, run.last + 1)}
     characters: list[str] = []
     sources: list[tuple[int, int]] = []
 
@@ -49,7 +50,7 @@ def normalise(words: LegWords, first: int = 0, last: int | None = None) -> Spoke
         run = runs.get(index)
         token = tokens.get(index)
         sign = token is not None and token.sort is Sort.SIGN and _joins(words, index)
-        spelled = token is not None and token.sort is Sort.LETTER
+        spelled = index in letters
         if not glued and not sign:
             write(" ", (index, index))
         if run is not None:
@@ -66,7 +67,7 @@ def normalise(words: LegWords, first: int = 0, last: int | None = None) -> Spoke
         elif spelled and token is not None and token.last <= last:
             write(token.letter, (token.first, token.last))
             index = token.last
-            glued = _spelled_on(tokens.get(index + 1))
+            glued = index + 1 in letters
         else:
             write(words.texts[index], (index, index))
             glued = False
@@ -82,5 +83,14 @@ def _joins(words: LegWords, index: int) -> bool:
     return 0 < index < len(words.texts) - 1 and ("dot" in around or "underscore" in around)
 
 
-def _spelled_on(token: Token | None) -> bool:
-    return token is not None and token.sort is Sort.LETTER
+def _letters(words: LegWords) -> set[int]:
+    """Return the first words of spelled letters; "a", "i" and "o" count beside other letters."""
+    tokens = words.tokens
+    sure = {token.first for token in tokens if token.sort is Sort.LETTER}
+    return sure | {
+        token.first
+        for place, token in enumerate(tokens)
+        if token.letter
+        and len(words.texts[token.first]) == 1
+        and any(other.first in sure for other in tokens[max(0, place - 1) : place + 2])
+    }

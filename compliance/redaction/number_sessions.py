@@ -73,6 +73,14 @@ class Session:
                 by_leg[run.leg] = by_leg.get(run.leg, 0) + len(run.digits)
         return max(by_leg.values(), default=0)
 
+    def meant(self) -> int:
+        """Return how many digits the number has when what was corrected is left out."""
+        by_leg: dict[int, int] = {}
+        for run in self.runs:
+            if not run.quantity:
+                by_leg[run.leg] = by_leg.get(run.leg, 0) + len(intended_digits(run))
+        return max(by_leg.values(), default=0)
+
     def values(self) -> Iterator[str]:
         """Return the number as each leg said it, whole and as meant."""
         for leg in {run.leg for run in self.runs}:
@@ -133,6 +141,8 @@ class _Reader:
         context = self.context
         if context is not None and run.start_ms - context.last_ms > self.settings.context_ms:
             context = self.context = None
+        if context is not None and context.strong and not context.answered and len(run.groups) >= 2:
+            run.quantity = False  # "sixty five forty three dollars" is no amount while a number is awaited
         session = self.current
         if session is not None and self._goes_on(session, run):
             session.runs.append(run)
@@ -194,7 +204,7 @@ class _Reader:
             return begun and not whole and run.leg == session.runs[-1].leg and (run.short or close)
         if run.weak:
             return begun and (run.alone or run.short)
-        return waiting or run.alone or run.tail or (begun and close)
+        return waiting or run.alone or run.tail or (begun and (close or run.short))
 
 
 def read_sessions(
@@ -265,12 +275,12 @@ def _name(session: Session, settings: RedactionSettings, requests: Sequence[Requ
             session.kind, session.decided = after, True
             return
     if context is not None and context.strong:
-        kind = _among(context.kinds, digits)
+        kind = _among(context.kinds, session.meant())
         if digits >= 2 or alone or (digits and kind is PiiKind.VERIFICATION_CODE):
             session.kind, session.decided = kind, True
         return
     if context is not None and context.again and (read_out >= 2 or alone):
-        session.kind = _among(context.kinds, digits)
+        session.kind = _among(context.kinds, session.meant())
     elif (context is not None and PiiKind.CARD_NUMBER in context.kinds and read_out >= 4) or read_out >= 12:
         session.kind = PiiKind.CARD_NUMBER
     elif read_out in (10, 11):

@@ -134,7 +134,8 @@ class PresidioFinder:
             if digits < _FEWEST_DIGITS[entity] or not self._settings.hides(kind):
                 continue
             first, last = spoken.words(start, end)
-            hits.append(Hit(kind, words.leg, first, last, score, self.name))
+            pieces = [(first, last)] if kind is PiiKind.EMAIL_ADDRESS else words.number_pieces(first, last)
+            hits.extend(Hit(kind, words.leg, *piece, score, self.name) for piece in pieces)
         return hits
 
     def _analysed(self, text: str) -> list[tuple[str, int, int, float]]:

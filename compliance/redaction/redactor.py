@@ -14,6 +14,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from compliance.redaction.digit_runs import RUN_GAP_MS
 from compliance.redaction.finders import PiiFinder
@@ -35,6 +36,8 @@ from events.transcript import (
     SegmentStatus,
     TranscriptSegment,
 )
+
+_MOST_BETWEEN: Final = 3
 
 
 @dataclass(slots=True)
@@ -150,21 +153,29 @@ class CallRedactor:
         return redacted
 
     def _continued_from_ms(self, kept: _Kept) -> int | None:
-        """Return where the leg's segment before ends when a hidden run goes on from there into this one."""
-        first = kept.hidden.get(0)
+        """Return where the leg's hidden run before ends when it goes on in this segment's first one.
+
+        What the recogniser missed or misheard between the two is in the sound all the same.
+        """
+        if not kept.hidden:
+            return None
+        first = min(kept.hidden)
         before = [
             other
             for other in self._recent
-            if other.segment.leg == kept.segment.leg and other.segment.start_ms < kept.segment.start_ms
+            if other.hidden
+            and other.segment.leg == kept.segment.leg
+            and other.segment.start_ms < kept.segment.start_ms
         ]
-        if first is None or not before or not before[-1].segment.words:
+        if not before:
             return None
+        last = max(before[-1].hidden)
         last_words = before[-1].segment.words
-        last = before[-1].hidden.get(len(last_words) - 1)
-        gap_ms = kept.segment.words[0].start_ms - last_words[-1].end_ms
-        if last is None or last.kind is not first.kind or not 0 <= gap_ms <= RUN_GAP_MS:
-            return None
-        return last_words[-1].end_ms
+        between = first + len(last_words) - 1 - last
+        end_ms = last_words[last].end_ms
+        gap_ms = kept.segment.words[first].start_ms - end_ms
+        same = before[-1].hidden[last].kind is kept.hidden[first].kind
+        return end_ms if same and between <= _MOST_BETWEEN and 0 <= gap_ms <= RUN_GAP_MS else None
 
     def _forget(self, now_ms: int) -> None:
         """Drop segments that were sent and lie before the window."""
@@ -180,8 +191,7 @@ def _redacted(
         words = segment.words[first : last + 1]
         best = max((hidden[index] for index in range(first, last + 1)), key=lambda hit: hit.score)
         start_ms = words[0].start_ms
-        if first == 0 and continued_from_ms is not None:
-            # What the recogniser missed between the two pieces is in the sound all the same.
+        if not spans and continued_from_ms is not None:
             start_ms = continued_from_ms
         end_ms = max(word.end_ms for word in words)
         spans.append(PiiSpan(kind, segment.leg, start_ms, end_ms, best.score, best.finder))

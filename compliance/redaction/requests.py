@@ -34,7 +34,8 @@ class Request:
 
 
 _CVV: Final = (
-    r"c v v|cvv2?|c v c|cvc|c v n|(?:card )?security (?:code|number)s?|(?:card )?verification (?:code|number|value)s?|"
+    r"c v v|cvv2?|c v c|cvc|c v n|(?:card )?(?<!social )security (?:code|number)s?|"
+    r"(?:card )?verification (?:code|number|value)s?|"
     r"card code|c i d|(?:three|four|3|4) ?(?:digit|digits|number|numbers)(?: \w+){0,4} back|"
     r"(?:three|four) digit (?:code|number|security|verification|pin)|(?:code|number|numbers|digits) on the back|"
     r"(?:back|reverse) of (?:the|your|my|that) card|last three digits|little (?:code|number)|three digits"

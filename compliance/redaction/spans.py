@@ -52,8 +52,26 @@ class LegWords:
         )
 
     @cached_property
+    def number_words(self) -> frozenset[int]:
+        """Words that say a digit, or may do so."""
+        return frozenset(index for token in self._digit_tokens for index in range(token.first, token.last + 1))
+
+    @cached_property
     def texts(self) -> list[str]:
         return [heard.text for heard in self.heard]
+
+    def number_pieces(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Cut words that hold a number into one piece a segment, without words at its ends that say no digit."""
+        pieces: dict[int, tuple[int, int]] = {}
+        for token in self._digit_tokens:
+            if first <= token.first and token.last <= last:
+                segment = self.heard[token.first].segment
+                pieces[segment] = (pieces.get(segment, (token.first, 0))[0], token.last)
+        return sorted(pieces.values())
+
+    @cached_property
+    def _digit_tokens(self) -> list[Token]:
+        return [token for token in self.tokens if token.digits]
 
     def start_ms(self, index: int) -> int:
         return self.heard[index].word.start_ms

@@ -11,8 +11,14 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import cache
 from typing import Final
 
+from compliance.redaction import number_words as vocabulary
+from compliance.redaction.finders import PiiFinder
+from compliance.redaction.redactor import CallRedactor
+from compliance.redaction.settings import RedactionSettings
+from compliance.redaction.stage import all_finders
 from events.identity import CallId, RecordId, Role
 from events.transcript import (
     CallTranscriptEnded,
@@ -20,6 +26,7 @@ from events.transcript import (
     LegTranscriptEnded,
     RawTranscriptRecord,
     RedactedSegment,
+    RedactedTranscriptRecord,
     SegmentStatus,
     TranscriptSegment,
     Word,
@@ -29,14 +36,15 @@ CALL: Final = CallId("c" * 32)
 AGENT, CUSTOMER = 0, 1
 ROLES: Final = {AGENT: Role.AGENT, CUSTOMER: Role.CUSTOMER}
 
-DIGIT_WORDS: Final = "zero one two three four five six seven eight nine".split()
-TEEN_WORDS: Final = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-TENS_WORDS: Final = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+DIGIT_WORDS: Final = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+TEEN_WORDS: Final = tuple(vocabulary.TEENS)
+TENS_WORDS: Final = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 HOMOPHONES: Final = {"one": ["won"], "two": ["to", "too"], "three": ["tree", "free"], "four": ["for", "fore"],
                      "eight": ["ate"], "nine": ["nein"], "zero": ["o"], "oh": ["o"]}  # fmt: skip
 JUNK: Final = (
-    "cat the of house say when under my heart great want fire days dollars sticks far shoe wait so".split()
-)
+    "cat", "the", "of", "house", "say", "when", "under", "my", "heart", "great", "want", "fire", "days", "dollars", "sticks",
+    "far", "shoe", "wait", "so",
+)  # fmt: skip
 FILLERS: Final = ["uh", "um", "okay", "and", "then", "yeah"]
 CORRECTIONS: Final = ["no", "sorry", "i mean", "wait", "no wait", "scratch that", "i'm sorry"]
 BACKCHANNELS: Final = ["uh huh", "okay", "mhm", "go ahead", "yes", "got it", "right"]
@@ -269,3 +277,30 @@ def luhn_number(rng: random.Random, length: int = 16) -> str:
         for place, digit in enumerate(map(int, reversed(body)))
     )
     return body + str(-total % 10)
+
+
+@cache
+def finders(settings: RedactionSettings) -> Sequence[PiiFinder]:
+    """Return the house's finders; loading Presidio's engine takes a second, so one set serves all tests."""
+    return all_finders(settings)
+
+
+def redacted(
+    made: Iterable[RawTranscriptRecord], settings: RedactionSettings | None = None
+) -> list[RedactedTranscriptRecord]:
+    """Return what a call's redactor makes of these records."""
+    settings = settings or RedactionSettings()
+    redactor = CallRedactor(settings, finders(settings))
+    return [out for record in made for out in redactor.take(record)]
+
+
+def segments_of(made: Iterable[object]) -> list[RedactedSegment]:
+    return [record for record in made if isinstance(record, RedactedSegment)]
+
+
+def converse(*lines: tuple[int, str], settings: RedactionSettings | None = None, gap_ms: int = 600) -> list[str]:
+    """Return the final text of each line of a dialogue of (leg, text), in the lines' order."""
+    dialogue = Dialogue([said(leg, text, gap_ms=gap_ms) for leg, text in lines])
+    raw = records(dialogue, random.Random(7))
+    newest = {segment.id: segment.text for segment in segments_of(redacted(raw, settings))}
+    return [newest[record.id] for record in raw if isinstance(record, TranscriptSegment)]
