@@ -138,11 +138,21 @@ class BeamSearch:
     settings : BeamSearchSettings
     scratch : SearchScratch, optional
         Give all searches of a thread the same one to save memory.
+    start : int, optional
+        State to begin in instead of the graph's start: where an earlier search stood (:meth:`best_state`), to go on
+        with its sentence.
     """
 
     def __init__(
-        self, graph: Graph, settings: BeamSearchSettings | None = None, scratch: SearchScratch | None = None
+        self,
+        graph: Graph,
+        settings: BeamSearchSettings | None = None,
+        scratch: SearchScratch | None = None,
+        start: int | None = None,
     ) -> None:
+        self._start = graph.start if start is None else start
+        if not 0 <= self._start < graph.state_count:
+            raise ValueError(f"The recognition graph has no state {self._start} to begin in.")
         self.graph = graph
         self.settings = settings or BeamSearchSettings()
         self._scratch = scratch or SearchScratch()
@@ -155,7 +165,7 @@ class BeamSearch:
         self.frames = 0
         self._offset = 0.0  # costs of the tokens are relative to it: float32 would lose digits in long utterances
         self._tokens = np.zeros(1, TOKEN)
-        self._tokens["state"] = self.graph.start
+        self._tokens["state"] = self._start
         self._tokens["history"] = self._tokens["speech"] = -1
         self._history = np.empty(1 << 10, HISTORY)
         self._history_length = 0
@@ -208,6 +218,12 @@ class BeamSearch:
         if len(costs) and np.isfinite(costs.min()):
             return self._trace(costs, reached_final=True)
         return self.partial()
+
+    def best_state(self) -> int | None:
+        """State in which the best path stands; None if no path survived."""
+        if not len(self._tokens):
+            return None
+        return int(self._tokens["state"][self._tokens["cost"].argmin()])
 
     def trailing_silence_frames(self) -> int:
         """Frames of silence at the end of the best path; all frames if it never was in speech."""

@@ -145,6 +145,22 @@ def test_reset_forgets_the_utterance_before() -> None:
     assert search.finish() == before
 
 
+def test_a_search_can_go_on_where_another_one_stood() -> None:
+    graph = chain([1.0, 2.0, 3.0])
+    scores = np.array([[0, 4], [4, 0], [0, 4], [0, 4]], np.float32)
+    whole = BeamSearch(graph, EVERYTHING, SCRATCH)
+    whole.advance(scores)
+    before = BeamSearch(graph, EVERYTHING, SCRATCH)
+    before.advance(scores[:2])
+    after = BeamSearch(graph, EVERYTHING, SCRATCH, start=before.best_state())
+    after.advance(scores[2:])
+    assert before.partial().word_ids + after.finish().word_ids == whole.finish().word_ids
+    assert before.partial().cost + after.finish().cost == whole.finish().cost
+    assert after.best_state() == 3
+    with pytest.raises(ValueError, match="no state 9 to begin in"):
+        BeamSearch(graph, EVERYTHING, SCRATCH, start=9)
+
+
 def test_a_search_that_lost_all_paths_says_so_and_stays_quiet() -> None:
     dead_end = graph_from_arcs(
         np.array([0]), np.array([1]), np.array([0]), np.array([1]), np.zeros(1, np.float32),
@@ -154,6 +170,7 @@ def test_a_search_that_lost_all_paths_says_so_and_stays_quiet() -> None:
     search.advance(np.zeros((3, 1), np.float32))
     assert search.finish().cost == math.inf
     assert search.partial().words == ()
+    assert search.best_state() is None
     assert search.trailing_silence_frames() == 0
     assert search.final_relative_cost() == math.inf
 

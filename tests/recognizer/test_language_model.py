@@ -42,9 +42,7 @@ def test_probabilities_back_off_as_arpa_says(tmp_path: Path, history: str, word:
 
 
 def test_words_are_numbered_behind_the_marks(tmp_path: Path) -> None:
-    assert read_arpa(arpa(tmp_path)).words == ("<eps>", "<s>", "</s>", "a", "ab", "bee", "be", "cab")[:3] + (
-        "a", "ab", "be", "bee", "cab",
-    )  # fmt: skip
+    assert read_arpa(arpa(tmp_path)).words == ("<eps>", "<s>", "</s>", "a", "ab", "be", "bee", "cab")
 
 
 def test_words_outside_the_vocabulary_are_left_out_with_their_ngrams(tmp_path: Path) -> None:
@@ -66,7 +64,10 @@ def test_a_compressed_model_is_read_alike(tmp_path: Path) -> None:
         ("", "The language model is no complete ARPA file."),
         (ARPA.replace("\\end\\", ""), "The language model is no complete ARPA file."),
         (ARPA.replace("-0.4 <s> cab -0.2", "-0.4 <s>"), "The language model has a malformed line among its 2-grams."),
-        (ARPA.replace("-0.4 <s> cab -0.2", "-0.4 <s> be"), "The language model has a trigram whose first two words are no bigram."),
+        (
+            ARPA.replace("-0.4 <s> cab -0.2", "-0.4 <s> be"),
+            "The language model has a trigram whose first two words are no bigram.",
+        ),
         (ARPA.replace("\\3-grams", "\\4-grams"), "The language model has n-grams of 4 words; up to three can be used."),
         (ARPA.replace("-0.2 <s> cab a", "low <s> cab a"), "The language model has a malformed line among its 3-grams."),
     ],
