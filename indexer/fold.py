@@ -208,9 +208,14 @@ def _segment(document: CallDocument, record: RedactedSegment) -> CallDocument:
     if record.status is not SegmentStatus.FINAL:
         return document
     heard = _heard(document, record.leg, record.role, record.end_ms, ended=False)
-    segments = _upsert(heard.segments, record, lambda item: item.id, lambda item: item.revision)
+    segments = _upsert(heard.segments, record, lambda item: item.id, _segment_weight)
     segments.sort(key=lambda item: (item.start_ms, item.leg, item.first_sample, item.id))
     return replace(heard, segments=tuple(segments))
+
+
+def _segment_weight(segment: RedactedSegment) -> tuple[int, int]:
+    """The newest revision stands; of two that claim to be it, the one that hides more."""
+    return segment.revision, sum(span.end_ms - span.start_ms for span in segment.spans)
 
 
 def _progress(document: CallDocument, record: transcript.LegProgress) -> CallDocument:

@@ -75,6 +75,12 @@ def test_the_higher_revision_of_a_segment_stands() -> None:
     assert document_of([old, new]).segments == (new,)
 
 
+def test_of_two_segments_of_one_revision_the_one_that_hides_more_stands() -> None:
+    open_, hidden = segment(CALL, 0, 500, "zzz four two"), segment(CALL, 0, 500, "is [CARD_NUMBER]")
+    assert document_of([open_, hidden]).segments == (hidden,)
+    assert document_of([hidden, open_]).segments == (hidden,)
+
+
 def test_partial_segments_are_not_kept() -> None:
     assert document_of([segment(CALL, 0, 500, "hel", status=SegmentStatus.PARTIAL)]).segments == ()
 
