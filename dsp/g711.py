@@ -44,8 +44,8 @@ def _mu_law_level(code: Any) -> Any:
 def _a_law_level(code: Any) -> Any:
     even_bits = _I(code) ^ _I(0x55)
     segment = (even_bits >> _I(4)) & _I(7)
-    level = ((even_bits & _I(15)) << _I(4)) + _I(8) + (_I(256) if segment > 0 else _I(0))
-    level = level << (max(segment, _I(1)) - _I(1))
+    lowest = ((even_bits & _I(15)) << _I(4)) + _I(8)
+    level = lowest if segment == 0 else ((lowest + _I(256)) << segment) >> _I(1)
     return level if even_bits & _I(0x80) else -level
 
 

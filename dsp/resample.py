@@ -29,11 +29,38 @@ _LANES: Final = 16
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _dot_per_output(x: Any, taps: Any, first: int, phase: int, step: int, phase_step: int, out: Any) -> None:
-    phases, length = taps.shape
-    for m in range(out.size):
+def _four_outputs_a_time(x: Any, row: Any, first: int, step: int, out: Any) -> None:
+    """For one phase: four windows share each load of the taps. All outputs go this way, so that no output's sum depends
+    on how many were asked for; the last windows may read the slack behind the samples, for nothing."""
+    length = row.size
+    for m in range(0, out.size, 4):
         # Slicing first and then counting from zero is what lets LLVM use vectors: x[first + k] is 11 times
         # slower, because numba has to ask at every access whether the index is negative.
+        window_a = x[first : first + length]
+        window_b = x[first + step : first + step + length]
+        window_c = x[first + 2 * step : first + 2 * step + length]
+        window_d = x[first + 3 * step : first + 3 * step + length]
+        a = b = c = d = np.float32(0)
+        for k in range(length):
+            tap = row[k]
+            a += tap * window_a[k]
+            b += tap * window_b[k]
+            c += tap * window_c[k]
+            d += tap * window_d[k]
+        out[m] = a
+        if m + 1 < out.size:
+            out[m + 1] = b
+        if m + 2 < out.size:
+            out[m + 2] = c
+        if m + 3 < out.size:
+            out[m + 3] = d
+        first += 4 * step
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _one_output_a_time(x: Any, taps: Any, first: int, phase: int, step: int, phase_step: int, out: Any) -> None:
+    phases, length = taps.shape
+    for m in range(out.size):
         window = x[first : first + length]
         row = taps[phase]
         total = np.float32(0)
@@ -45,6 +72,22 @@ def _dot_per_output(x: Any, taps: Any, first: int, phase: int, step: int, phase_
         if phase >= phases:
             phase -= phases
             first += 1
+
+
+@njit(cache=True)
+def _advance(
+    buffer: Any, held: int, samples: Any, taps: Any, first: int, phase: int, step: int, keep_from: int, out: Any
+) -> None:
+    """Append the samples, make the outputs, move what is still needed to the front: one call a chunk."""
+    for i in range(samples.size):
+        buffer[held + i] = samples[i]
+    phases = taps.shape[0]
+    if phases == 1:
+        _four_outputs_a_time(buffer, taps[0], first, step, out)
+    else:
+        _one_output_a_time(buffer, taps, first, phase, step // phases, step % phases, out)
+    for i in range(held + samples.size - keep_from):
+        buffer[i] = buffer[keep_from + i]
 
 
 def design(rate_in: int, rate_out: int) -> Float32:
@@ -115,7 +158,8 @@ class Resampler:
         # What is still needed of the input, `_held` samples that end where the input ends.
         first_window = self._next * self._step // self._phases - self._half + 1
         self._held = first_sample - first_window if self._step != self._phases else 0
-        self._buffer = np.zeros(max(self._held, 1) + 4096, np.float32)
+        self._slack = 4 * self._step + self._taps.shape[1]
+        self._buffer = np.zeros(max(self._held, 1) + self._slack + 4096, np.float32)
 
     @property
     def next_sample(self) -> int:
@@ -132,18 +176,27 @@ class Resampler:
         """
         if samples.dtype != np.float32 or samples.ndim != 1:
             raise ValueError("A resampler takes one-dimensional float32 samples.")
-        self._end += samples.size
-        if self._step == self._phases:
+        step, phases = self._step, self._phases
+        if step == phases:
+            self._end += samples.size
             self._next = self._end
             return samples.copy()
         held = self._held + samples.size
-        if held > self._buffer.size:
-            grown = np.zeros(2 * held, np.float32)
+        if held + self._slack > self._buffer.size:
+            grown = np.zeros(2 * (held + self._slack), np.float32)
             grown[: self._held] = self._buffer[: self._held]
             self._buffer = grown
-        self._buffer[self._held : held] = samples
-        self._held = held
-        return self._make((self._phases * (self._end - self._half) - 1) // self._step + 1)
+        origin = self._end - self._held
+        self._end += samples.size
+        until = max(self._next, (phases * (self._end - self._half) - 1) // step + 1)
+        first, phase = divmod(self._next * step, phases)
+        first_kept = until * step // phases - self._half + 1 - origin
+        out = np.empty(until - self._next, np.float32)
+        first_window = first - self._half + 1 - origin
+        _advance(self._buffer, self._held, samples, self._taps, first_window, phase, step, first_kept, out)
+        self._held = held - first_kept
+        self._next = until
+        return out
 
     def finish(self) -> Float32:
         """Give back what is left, as if silence followed: every output moment before the end of the input.
@@ -155,26 +208,3 @@ class Resampler:
         due = -(-self._end * self._phases // self._step) - self._next
         rest = self.push(np.zeros(self._half + 1, np.float32))
         return rest[:due]
-
-    def _make(self, until: int) -> Float32:
-        count = until - self._next
-        if count <= 0:
-            return np.empty(0, np.float32)
-        out = np.empty(count, np.float32)
-        position = self._next * self._step
-        origin = self._end - self._held
-        first = position // self._phases - self._half + 1 - origin
-        _dot_per_output(
-            self._buffer,
-            self._taps,
-            first,
-            position % self._phases,
-            self._step // self._phases,
-            self._step % self._phases,
-            out,
-        )
-        self._next = until
-        keep = until * self._step // self._phases - self._half + 1 - origin
-        self._held -= keep
-        self._buffer[: self._held] = self._buffer[keep : keep + self._held].copy()
-        return out

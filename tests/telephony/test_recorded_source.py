@@ -138,7 +138,9 @@ def test_other_rates_are_kept() -> None:
     assert imported.duration_ms == 500
 
 
-@pytest.mark.parametrize("name", ["mp3_stereo.mp3", "vorbis_stereo.ogg", "opus_stereo.ogg", "gsm_mono.wav"])
+@pytest.mark.parametrize(
+    "name", ["mp3_stereo.mp3", "vorbis_stereo.ogg", "opus_stereo.ogg", "au_stereo.au", "gsm_mono.wav"]
+)
 def test_compressed_recordings_are_decoded_by_ffmpeg(name: str) -> None:
     sink, imported = taken(GOLDEN / name)
     assert imported.legs == (1 if name.startswith("gsm") else 2)
