@@ -36,6 +36,7 @@ _MOST_SEGMENTS: Final = 2_000
 _MOST_ALERTS: Final = 200
 _MOST_ENDED: Final = 5_000
 _MOST_QUEUED: Final = 1_000
+_FOLLOWING_WITHIN_S: Final = 10.0
 _SHOW_ENDED_MS: Final = 60_000
 RESYNC: Final = {"type": "resync"}
 
@@ -116,11 +117,14 @@ class LiveFeed:
         self._ended: OrderedDict[CallId, None] = OrderedDict()
         self._watchers: set[Watcher] = set()
         self._stop = threading.Event()
+        self._following = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Return when the thread follows the log: whatever is appended from now on is seen."""
         self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
         self._thread.start()
+        self._following.wait(_FOLLOWING_WITHIN_S)
 
     def stop(self) -> None:
         """End the thread, and every page's stream with it."""
@@ -174,6 +178,7 @@ class LiveFeed:
             # Joining first and reading the index then leaves no hole; what comes twice has the same id.
             pending = self._read(log, 0.0)
             self.seed()
+            self._following.set()
             while not self._stop.is_set():
                 for delivery in pending:
                     self._open(delivery)
