@@ -55,7 +55,7 @@ def import_calls(
         ):
             if imported.refused:
                 refused += 1
-                err.print(f"{imported.path}: {imported.refused}", style="red", markup=False, highlight=False)
+                err.print(f"{imported.path}: {imported.refused}", style="red", markup=False, highlight=False, soft_wrap=True)
             elif imported.call is not None:
                 recorder.record(who, "operator", Action.IMPORT, imported.call)
             if as_json:
@@ -75,6 +75,7 @@ def import_calls(
                     f"{len(found.findings)} findings{note}",
                     markup=False,
                     highlight=False,
+                    soft_wrap=True,
                 )
     if stop.is_set():
         raise typer.Exit(130)
