@@ -285,6 +285,7 @@ def test_a_call_is_kept_bleeped_on_one_timeline_and_its_capture_key_destroyed(tm
     assert rig.events == [(Action.RECORDING_KEPT, CALL), (Action.CAPTURE_KEY_DESTROYED, CALL)]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(seed=st.integers(0, 2**32), most=st.integers(1, 60))
 def test_the_order_between_topics_does_not_matter(
@@ -360,6 +361,7 @@ def killed_at(rig: Rig, step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_no_call_loses_its_recording_and_no_capture_key_survives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +383,7 @@ def test_killed_at_any_step_no_call_loses_its_recording_and_no_capture_key_survi
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [ArchiveSettings(grace_s=3600), ArchiveSettings(keep_unbleeped=True)])
 def test_killed_at_any_step_where_policy_lets_the_capture_key_live(
     policy: ArchiveSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
