@@ -7,7 +7,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Final
 
-from compliance.audit.audit_log import AuditLog, AuditUnavailable
+from compliance.audit.audit_log import AuditFilter, AuditLog, AuditUnavailable
 from compliance.audit.checkpoint import PublicKey, open_checkpoint
 from compliance.audit.leaf import decode_leaf
 from compliance.audit.silence import CLEAN_STOP, SUBJECT
@@ -103,16 +103,16 @@ class AuditStage:
         last = self._audit.last_checkpoint_at()
         if last is None:
             return "First start of this log."
-        newest = self._audit.get(self._audit.size - 1)
-        clean = (
-            newest is not None
-            and newest.entry.action is Action.ENGINE_STOPPED
-            and newest.entry.subject == SUBJECT
-            and newest.entry.reason == CLEAN_STOP
-        )
+        # Others may have written in between (the command line does): only our own starts and stops count.
+        clean = self._newest(Action.ENGINE_STOPPED) > self._newest(Action.ENGINE_STARTED)
         when = datetime.fromtimestamp(last[1] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         how = "an orderly stop" if clean else "a stop that was not orderly"
         return f"Last signed {when}, before {how}."
+
+    def _newest(self, action: Action) -> int:
+        """Index of our newest entry of a kind, -1 when there is none."""
+        found = self._audit.page(AuditFilter(action=action, subject=SUBJECT), None, 1)
+        return found[0].index if found else -1
 
     def _say(self, action: Action, reason: str) -> None:
         now = self._clock.now_ms()

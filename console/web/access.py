@@ -87,6 +87,11 @@ class Visit:
         """Name of the session cookie; the prefix binds it to this host and to TLS."""
         return "__Host-callwarden" if self.secure else "callwarden"
 
+    def look_up_session(self) -> None:
+        token = self.request.cookies.get(self.cookie, "")
+        if token:
+            self.session = self.services.sessions.find(token)
+
     def record(
         self,
         action: Action,
@@ -150,9 +155,7 @@ def endpoint_of(page: Page, services: ConsoleServices) -> Callable[[Request], Aw
 
 
 def _serve(page: Page, visit: Visit) -> Response:
-    token = visit.request.cookies.get(visit.cookie, "")
-    if token:
-        visit.session = visit.services.sessions.find(token)
+    visit.look_up_session()
     if page.roles is None:
         return page.handler(visit)
     if visit.session is None:

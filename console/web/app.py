@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from starlette.applications import Starlette
@@ -41,6 +42,7 @@ from console.web.access import (
 )
 from console.web.render import STATIC
 from console.web.services import ConsoleServices
+from events.errors import CallwardenError
 
 PAGES: Final = (
     Page("/", sign_in.home, EVERYBODY),
@@ -118,6 +120,12 @@ class _Headers:
         await self._app(scope, receive, send_with_headers)
 
 
+def _refuse(visit: Visit, error: Exception) -> Response:
+    with contextlib.suppress(CallwardenError):
+        visit.look_up_session()
+    return refusal(visit, error)
+
+
 def create_app(services: ConsoleServices) -> Starlette:
     """Return the ASGI application. The caller starts and stops `services.feed`."""
 
@@ -127,10 +135,10 @@ def create_app(services: ConsoleServices) -> Starlette:
             404: PageRefused(404, "There is nothing at this address.", "not_found"),
             405: PageRefused(405, "This address does not take such a request.", "wrong_method"),
         }.get(error.status_code, PageRefused(error.status_code, "The request cannot be answered.", "bad_request"))
-        return await run_in_threadpool(refusal, Visit(services, request, None), refused)
+        return await run_in_threadpool(_refuse, Visit(services, request, None), refused)
 
     async def failure(request: Request, error: Exception) -> Response:
-        return await run_in_threadpool(refusal, Visit(services, request, None), error)
+        return await run_in_threadpool(_refuse, Visit(services, request, None), error)
 
     routes = [Route(page.path, endpoint_of(page, services), methods=[page.method]) for page in PAGES]
     app = Starlette(

@@ -41,10 +41,11 @@ TEEN_WORDS: Final = tuple(vocabulary.TEENS)
 TENS_WORDS: Final = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 HOMOPHONES: Final = {"one": ["won"], "two": ["to", "too"], "three": ["tree", "free"], "four": ["for", "fore"],
                      "eight": ["ate"], "nine": ["nein"], "zero": ["o"], "oh": ["o"]}  # fmt: skip
-JUNK: Final = (
-    "cat", "the", "of", "house", "say", "when", "under", "my", "heart", "great", "want", "fire", "days", "dollars", "sticks",
-    "far", "shoe", "wait", "so",
-)  # fmt: skip
+JUNK: Final = sorted(
+    vocabulary.word_set(
+        "cat the of house say when under my heart great want fire days dollars sticks far shoe wait so"
+    )
+)
 FILLERS: Final = ["uh", "um", "okay", "and", "then", "yeah"]
 CORRECTIONS: Final = ["no", "sorry", "i mean", "wait", "no wait", "scratch that", "i'm sorry"]
 BACKCHANNELS: Final = ["uh huh", "okay", "mhm", "go ahead", "yes", "got it", "right"]

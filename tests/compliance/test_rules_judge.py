@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compliance.rules.evaluate import UnnamedSpeakers
+from compliance.rules.evaluate import UnnamedSpeakers, reach_ms
 from compliance.rules.judge import RulesSettings
 from compliance.rules.rule import AllOf, AnyOf, Condition, Count, Near, Not, RequiredBy, SpokenBy, Within
 from events.finding import FindingKind, Severity
@@ -353,6 +353,30 @@ def test_the_same_records_give_the_same_findings_and_split_segments_the_same_pla
     for condition in conditions[:2]:
         one, many = judged(condition, records(0)), judged(condition, records(10))
         assert {(finding.id, finding.why) for finding in one} == {(finding.id, finding.why) for finding in many}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32))
+def test_what_lies_far_back_need_not_be_looked_at_again(seed: int) -> None:
+    """A long call gives the same findings as a judge that looks at all of it each time."""
+    dice = random.Random(seed)
+    near = Near((said("a"), said("d"), Not(said("not"))), words=2)
+    local = AnyOf((near, Near((said("b c"), said("e")), ms=5_000), Within(200_000, said("a b"))))
+    assert reach_ms(local, 2_500) is not None
+    records: list[RedactedTranscriptRecord] = []
+    now_ms = 0
+    while now_ms < 1_500_000:
+        leg = dice.randint(0, 1)
+        piece = segment(leg, now_ms, " ".join(dice.choices(["a", "b", "c", "d", "e", "not", "x", "y", "z"], k=dice.randint(1, 12))))
+        now_ms = piece.end_ms + dice.choice([0, 500, 3_000, 60_000])
+        records += [piece, *(progress(leg, now_ms) for leg in (0, 1) if dice.random() < 0.5)]
+    records += [leg_ended(0, now_ms), leg_ended(1, now_ms), call_ended(now_ms)]
+    # `all` holds the whole call, so inside of it everything is looked at; what it finds is the first match.
+    everything = judged(AnyOf((local, AllOf((said("q"),)))), records)
+    assert reach_ms(AnyOf((local, AllOf((said("q"),)))), 2_500) is None
+    found = judged(local, records)
+    assert found
+    assert [finding.id for finding in found] == [finding.id for finding in everything]
 
 
 def test_settings_are_checked() -> None:
