@@ -57,8 +57,9 @@ class BellListener:
         if self._libc is None:
             time.sleep(max(0.0, min(seconds, _POLL_S)))
             return True
-        ready, _, _ = select.select([self._descriptor], [], [], max(0.0, seconds))
-        if not ready:
+        poller = select.poll()  # unlike select(), it takes descriptors above 1,023
+        poller.register(self._descriptor, select.POLLIN)
+        if not poller.poll(max(0.0, seconds) * 1000):
             return False
         with contextlib.suppress(BlockingIOError):
             os.read(self._descriptor, 65536)
