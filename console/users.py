@@ -25,6 +25,7 @@ FEWEST_CHARACTERS: Final = 10
 _MOST_CHARACTERS: Final = 512
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MOST_TRACKED: Final = 10_000
+_HASHING_WITHIN_S: Final = 3.0
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS user (
@@ -263,11 +264,15 @@ class UserStore:
         stored = self._nobody if row is None else str(row[0])
         if len(password) > _MOST_CHARACTERS:
             return None
+        if not self._hashing.acquire(timeout=_HASHING_WITHIN_S):
+            # Waiting longer would take the threads that serve everybody else.
+            raise self._refusal("Too many people are logging in; try again in a moment.", "busy")
         try:
-            with self._hashing:
-                self._hasher.verify(stored, password)
+            self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError):
             return None
+        finally:
+            self._hashing.release()
         if row is None:
             return None
         if self._hasher.check_needs_rehash(stored):

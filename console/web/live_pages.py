@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Final
@@ -17,7 +18,6 @@ from events.call_document import CallDocument
 from events.identity import CallId, parse_call_id
 from events.transcript import RedactedSegment, SegmentStatus
 
-_PING_S: Final = 15.0
 _SUBJECT: Final = "live"
 
 
@@ -104,18 +104,22 @@ def _stream(visit: Visit, call: CallId | None) -> Response:
 
 async def _events(visit: Visit, call: CallId | None) -> AsyncIterator[bytes]:
     feed, token = visit.services.feed, visit.request.cookies.get(visit.cookie, "")
+    every_s, now = visit.services.settings.stream_check_s, asyncio.get_running_loop().time
     with feed.watching(call) as watcher:
         yield b"retry: 2000\n: watching\n\n"
+        look_at = now() + every_s
         while not feed.stopped:
-            try:
-                message = await watcher.next(_PING_S)
-            except TimeoutError:
-                # The person may have been logged out or disabled meanwhile.
+            if now() >= look_at:
+                # The person may have been logged out or disabled meanwhile, however busy the stream is.
                 session = await run_in_threadpool(visit.services.sessions.find, token)
                 if session is None or session.user.role is not visit.user.role:
                     yield event({"type": "logged_out"})
                     return
                 yield b": still here\n\n"
+                look_at = now() + every_s
+            try:
+                message = await watcher.next(look_at - now())
+            except TimeoutError:
                 continue
             if message is None:
                 return

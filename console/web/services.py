@@ -78,10 +78,14 @@ class WebSettings:
     page_size: int = 20
     """Calls on a search page."""
     audit_page_size: int = 50
+    stream_check_s: float = 15.0
+    """How often an open live page is asked whether its person is still logged in."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= 100 or not 1 <= self.audit_page_size <= 500:
             raise ValueError("Web settings need page_size from 1 to 100 and audit_page_size from 1 to 500.")
+        if self.stream_check_s <= 0:
+            raise ValueError("The web setting stream_check_s must be positive.")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):

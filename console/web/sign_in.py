@@ -46,7 +46,7 @@ def log_in(visit: Visit) -> Response:
             reason=refused.cause,
             address=visit.address,
         )
-        status = 429 if refused.cause == "too_many" else 401
+        status = 401 if refused.cause in ("wrong", "disabled") else 429
         return _form(visit, name, str(refused), visit.form.get("next", ""), status)
     visit.services.audit.record(user.name, user.role.value, Action.LOG_IN, "console", address=visit.address)
     _end_old_session(visit)

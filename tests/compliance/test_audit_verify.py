@@ -74,6 +74,24 @@ def test_any_flipped_bit_of_an_entry_is_caught(made: MadeLog, data: st.DataObjec
     assert not verify_lines(lines, made.public).ok
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(st.data())
+def test_a_damaged_export_is_judged_and_never_crashes_the_verifier(made: MadeLog, data: st.DataObject) -> None:
+    only = data.draw(st.sampled_from([None, AuditFilter(actor="olga")]))
+    whole = b"".join(lines_of(made, only))
+    start = data.draw(st.integers(0, len(whole) - 1))
+    end = data.draw(st.integers(start, min(start + 400, len(whole))))
+    put_in = data.draw(
+        st.one_of(st.binary(max_size=30), st.sampled_from([b"null", b"[]", b"1e999", b'{"end":{}}\n', b"-1"]))
+    )
+    damaged = whole[:start] + put_in + whole[end:]
+    found = verify_lines(damaged.splitlines(keepends=True), made.public)
+    if found.ok:
+        assert [line for line in damaged.splitlines() if is_leaf(line)] == [
+            line for line in whole.splitlines() if is_leaf(line)
+        ]
+
+
 def test_a_changed_entry_is_caught_at_the_next_checkpoint(made: MadeLog) -> None:
     lines = [line.replace(b'"olga"', b'"omar"') if b'"entry-6"' in line else line for line in lines_of(made)]
     found = verify_lines(lines, made.public)

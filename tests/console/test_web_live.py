@@ -203,6 +203,18 @@ def _until(look: object) -> None:
         pause.wait(0.02)
 
 
+def test_a_stream_ends_when_its_person_is_disabled(made: MadeConsole) -> None:
+    settings = replace(made.services.settings, stream_check_s=0.05)
+    made.services = replace(made.services, settings=settings)
+    with served(made) as console:
+        stream = Stream(console, "/live/events", NAMES[UserRole.SUPERVISOR])
+        made.clock.advance(1)
+        made.users.change(NAMES[UserRole.SUPERVISOR], disabled=True)
+        stream.wait(type="logged_out")
+        stream.thread.join(20)
+        assert not stream.thread.is_alive()
+
+
 def test_a_second_run_goes_on_where_the_first_one_stopped(made: MadeConsole) -> None:
     made.keys.create(DOCUMENT.call)
     with served(made):
