@@ -47,6 +47,8 @@ class Run:
     """Nothing else was said in the segments it lies in."""
     tail: bool = False
     """Nothing but fillers follows in its segment."""
+    segments: tuple[int, int] = (0, 0)
+    """The segments in which it begins and ends."""
     short: bool = False
     """Its segment has three words or fewer."""
     edges: tuple[int, ...] = ()
@@ -319,6 +321,7 @@ def _place(words: LegWords, run: Run) -> None:
         end += 1
     run.tail = all(index in digit_like for index in range(run.last + 1, end + 1))
     run.alone = run.tail and all(index in digit_like for index in range(start, run.last))
+    run.segments = heard[start].segment, heard[end].segment
     run.short = end - start < _SHORT_SEGMENT
     run.zeros = tuple(
         index

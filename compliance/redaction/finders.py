@@ -91,7 +91,12 @@ def _counting(session: Session) -> list[Run]:
 
 def _is_close(one: Run, other: Run) -> bool:
     """Do the runs stand so near each other that the unit between ("four days two four") may be misheard?"""
-    return one.leg == other.leg and other.first - one.last <= _JUNK_BETWEEN and other.start_ms - one.end_ms < 1_000
+    return (
+        one.leg == other.leg
+        and one.segments[1] == other.segments[0]
+        and other.first - one.last <= _JUNK_BETWEEN
+        and other.start_ms - one.end_ms < 1_000
+    )
 
 
 def _region(conversation: Conversation, session: Session) -> list[Hit]:

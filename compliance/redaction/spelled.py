@@ -107,7 +107,7 @@ def _domain_end(words: LegWords, tokens: list[Token], start: int) -> int | None:
             end = index + 1
         if text in ("dot", "period", "point") and index + 1 < len(tokens) and index > start:
             following = words.texts[tokens[index + 1].first]
-            if following in vocabulary.TOP_LEVEL or (end is None and len(following) <= 4):
+            if following in vocabulary.TOP_LEVEL:
                 end = index + 1
         elif text in STOP and text not in vocabulary.TOP_LEVEL and end is not None:
             break
