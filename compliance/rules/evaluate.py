@@ -24,6 +24,7 @@ from compliance.rules.rule import (
     Said,
     SpokenBy,
     Within,
+    parts_of,
     phrases_of,
 )
 from compliance.rules.timing import CallHeard, Span
@@ -75,6 +76,8 @@ class Evaluation:
     min_confidence: float
     unnamed: UnnamedSpeakers
     longest_pause_ms: int
+    since_ms: int = 0
+    """Hits that ended before are left out; see `reach_ms`."""
     waiting: bool = False
 
     def matches(self, condition: Condition) -> list[Match]:
@@ -84,7 +87,7 @@ class Evaluation:
                 found = [
                     Match((span,), f"“{span.pattern}”")
                     for span in self.hits.get(phrase, ())
-                    if span.confidence >= self.min_confidence
+                    if span.end_ms >= self.since_ms and span.confidence >= self.min_confidence
                 ]
             case AnyOf(parts):
                 found = [match for part in parts for match in self.matches(part)]
@@ -188,10 +191,7 @@ class Evaluation:
         return False
 
     def _reach_ms(self, near: Near) -> int:
-        """Return a time that holds everything near: for words, as if each came after the longest pause."""
-        if near.ms is not None:
-            return near.ms + _LONGEST_MATCH_MS
-        return (_limit(near) + 1) * (self.longest_pause_ms + 1_000) + _LONGEST_MATCH_MS
+        return _near_reach_ms(near, self.longest_pause_ms)
 
     def _heard_behind(self, anchor: Match, part: Condition, near: Near) -> bool:
         """Whether everything has been heard that could still be `part` near `anchor`."""
@@ -257,6 +257,31 @@ def _near_reason(together: Sequence[Match], near: Near) -> str:
         return together[0].reason
     distance = f"{near.words} words" if near.words is not None else seconds(_limit(near))
     return f"{together[0].reason} within {distance} of {' and '.join(match.reason for match in together[1:])}"
+
+
+def reach_ms(condition: Condition, longest_pause_ms: int) -> int | None:
+    """Return how far apart words of one match can lie, None where a match can hold the whole call.
+
+    What lies farther back than that has had its chance, and need not be looked at again.
+    """
+    match condition:
+        case Said():
+            return _LONGEST_MATCH_MS
+        case AllOf() | Count() | RequiredBy():
+            return None
+    reaches = [reach_ms(part, longest_pause_ms) for part in parts_of(condition)]
+    known = [reach for reach in reaches if reach is not None]
+    if len(known) < len(reaches):
+        return None
+    own = _near_reach_ms(condition, longest_pause_ms) if isinstance(condition, Near) else 0
+    return own + max(known)
+
+
+def _near_reach_ms(near: Near, longest_pause_ms: int) -> int:
+    """Return a time that holds everything near: for words, as if each came after the longest pause."""
+    if near.ms is not None:
+        return near.ms + _LONGEST_MATCH_MS
+    return (_limit(near) + 1) * (longest_pause_ms + 1_000) + _LONGEST_MATCH_MS
 
 
 def _limit_ms(condition: Condition) -> int | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from compliance.rules.evaluate import Evaluation, Match, UnnamedSpeakers, describe, seconds
+from compliance.rules.evaluate import Evaluation, Match, UnnamedSpeakers, describe, reach_ms, seconds
 from compliance.rules.matcher import LegScan, PhraseMatcher
 from compliance.rules.phrase import Phrase
 from compliance.rules.rule import RequiredBy, Rule, Rulebook, phrases_of
@@ -91,6 +91,8 @@ class Judge:
         self._heard = CallHeard()
         self._scans: dict[int, LegScan] = {}
         self._hits: dict[Phrase, list[Span]] = {}
+        self._new_from_ms = 0
+        """With the last record, nothing became known about the call before this time."""
         self._verdicts = [_Verdict(waiting=isinstance(rule.when, RequiredBy)) for _, rule in rules.rules]
 
     @property
@@ -100,6 +102,9 @@ class Judge:
     def take(self, record: RedactedTranscriptRecord) -> list[Finding]:
         """Take the call's next record; return the findings that it completes."""
         touched: set[int] = set()
+        # Taken before the record changes it: a leg that was silent for long may be heard of in one great step.
+        going_on = [leg.up_to_ms for leg in self._heard.legs.values() if not leg.ended]
+        self._new_from_ms = min(going_on, default=self._heard.heard_to_ms)
         if isinstance(record, RedactedSegment):
             touched = self._segment(record)
         elif isinstance(record, LegProgress):
@@ -132,6 +137,7 @@ class Judge:
         newest = next(reversed(leg.segments.values()), None)
         in_order = known is None and (newest is None or newest.first_sample <= segment.first_sample)
         leg.segments[segment.id] = segment
+        self._new_from_ms = min(self._new_from_ms, segment.start_ms) if in_order else 0
         return self._scan(leg, [segment]) if in_order else self._scan_again(leg)
 
     def _scan_again(self, leg: LegHeard) -> set[int]:
@@ -167,15 +173,23 @@ class Judge:
             verdict.waiting = False
             return []
         settings = self._settings
+        reach = reach_ms(rule.when, settings.longest_pause_ms)
+        undecided_ms = 0 if reach is None else max(0, self._new_from_ms - reach)
         evaluation = Evaluation(
-            self._heard, self._hits, rule.min_confidence, settings.unnamed_speakers, settings.longest_pause_ms
+            self._heard,
+            self._hits,
+            rule.min_confidence,
+            settings.unnamed_speakers,
+            settings.longest_pause_ms,
+            # What is undecided may depend on hits before it.
+            max(0, undecided_ms - (reach or 0)),
         )
         if isinstance(rule.when, RequiredBy):
             return self._required(book, rule, rule.when, evaluation, verdict)
         findings = [
             self._said(book, rule, match)
             for match in evaluation.matches(rule.when)
-            if self._is_new(match, verdict)
+            if match.start_ms >= undecided_ms and self._is_new(match, verdict)
         ]
         verdict.waiting = evaluation.waiting and not self._heard.ended
         verdict.findings += len(findings)

@@ -355,7 +355,15 @@ def test_the_same_records_give_the_same_findings_and_split_segments_the_same_pla
         assert {(finding.id, finding.why) for finding in one} == {(finding.id, finding.why) for finding in many}
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize("late", [progress(1, 4_000_000), leg_ended(1, 4_000_000)], ids=["progress", "end"])
+def test_a_leg_that_is_heard_of_in_one_great_step_is_not_too_late(late: RedactedTranscriptRecord) -> None:
+    judge = judge_of(Near((said("risk free"), Not(said("trial"))), ms=10_000))
+    before = [progress(1, 100), segment(0, 100_000, "risk free"), progress(0, 4_000_000), leg_ended(0, 4_000_000)]
+    assert [finding for record in before for finding in judge.take(record)] == []
+    assert len(judge.take(late)) == 1
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
 def test_what_lies_far_back_need_not_be_looked_at_again(seed: int) -> None:
     """A long call gives the same findings as a judge that looks at all of it each time."""
@@ -367,7 +375,8 @@ def test_what_lies_far_back_need_not_be_looked_at_again(seed: int) -> None:
     now_ms = 0
     while now_ms < 1_500_000:
         leg = dice.randint(0, 1)
-        piece = segment(leg, now_ms, " ".join(dice.choices(["a", "b", "c", "d", "e", "not", "x", "y", "z"], k=dice.randint(1, 12))))
+        words = dice.choices(["a", "b", "c", "d", "e", "not", "x", "y", "z"], k=dice.randint(1, 12))
+        piece = segment(leg, now_ms, " ".join(words))
         now_ms = piece.end_ms + dice.choice([0, 500, 3_000, 60_000])
         records += [piece, *(progress(leg, now_ms) for leg in (0, 1) if dice.random() < 0.5)]
     records += [leg_ended(0, now_ms), leg_ended(1, now_ms), call_ended(now_ms)]

@@ -14,7 +14,7 @@ from events.topics import ALERT, CALL_LIFECYCLE, CALL_RECORDING, FINDING, TRANSC
 from events.transcript import LegProgress, RedactedSegment
 from indexer.fold import fold
 from indexer.index import CallQuery, PutOutcome
-from indexer.sqlite_index import SqliteIndex
+from indexer.sqlite_index import IndexUnavailable, SqliteIndex
 from indexer.worker import IndexerSettings, IndexerStage
 from tests.indexer.call_records import call_id, call_records, document_of, finding
 from tests.indexer.stage_rig import StageRig
@@ -183,3 +183,26 @@ def test_revoked_partitions_are_forgotten_and_others_kept(rig: StageRig, index: 
     assert stage.unfinished(held[0]) is not None
     stage.revoked(frozenset(held))
     assert stage.unfinished(held[0]) is None
+
+
+def test_a_full_disk_holds_positions_and_loses_nothing(rig: StageRig, index: SqliteIndex) -> None:
+    for number in range(1, 6):
+        append(rig, whole_call(number))
+    connection = index._connection()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(IndexUnavailable, match="full"):
+        index.put(document_of(call_records(call_id(99), [(0, f"word{number}") for number in range(2_000)])))
+    stage = IndexerStage(index, clock=rig.clock)
+    loop = rig.start(stage)
+    for _ in range(10):
+        loop.step()
+        rig.clock.advance(200)
+    assert rig.lag(stage) > 0
+    connection.execute("PRAGMA max_page_count = 1000000")
+    rig.clock.advance(10_000)
+    rig.step_until(loop, lambda: rig.lag(stage) == 0)
+    for number in range(1, 6):
+        document = index.get(call_id(number))
+        assert document is not None
+        assert document.segments == document_of(whole_call(number)).segments
