@@ -1,0 +1,260 @@
+"""How many legs of real RTP one capture process takes without loss, and at what share of a core.
+
+Run as ``python -m tests.bench.bench_capture``; prints a table and writes build/bench/capture.json.
+
+A process of its own sends 50 packets a second and leg over loopback UDP, every leg to its own port, spread over
+the 20 ms as real legs are. The capture process (receive path and media thread as in production) either writes sealed
+blocks through its journal into the SQLite event log, or hands them to a sink that only counts. Two legs are one call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import multiprocessing
+import os
+import platform
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from events.audio import AudioBlock, Encoding
+from events.clock import SystemClock
+from events.identity import Role, new_call_id
+from events.key_store import KeyStore, MasterKey
+from events.lifecycle import CallEnded, CallSourceKind, EndReason
+from events.sealing import Sealer
+from events.sqlite_log import SqliteLog
+from telephony.call_store import CallStore
+from telephony.journal import Batch, Journal, JournalSettings
+from telephony.leg import PayloadKind
+from telephony.media import Media, MediaSettings
+from telephony.plan import CallPlan, LegPlan
+from telephony.receiver import Receiver, ReceiverSettings
+from telephony.sink import CountingSink
+from telephony.sockets import SocketSettings, open_sockets
+
+_SPAWN = multiprocessing.get_context("spawn")
+_PAYLOAD = 160
+_PACKET = 12 + _PAYLOAD
+_STEPS = 10
+_KINDS = ((0, PayloadKind.PCMU), (8, PayloadKind.PCMA))
+
+
+@dataclass(frozen=True)
+class Run:
+    legs: int
+    sink: str
+    seconds: float
+    sent: int
+    captured: int
+    lost: int
+    blocks: int
+    share_of_a_core: float
+    """CPU time of the whole capture process, until the sink had everything, over the time of sending."""
+    waited_s: float
+    """How long after the last packet the sink had everything."""
+
+
+class _Counting:
+    """A journal that counts and forgets."""
+
+    def __init__(self) -> None:
+        self.sink = CountingSink()
+        self.ended: list[CallEnded] = []
+
+    def put(self, batch: Batch) -> None:
+        self.sink.write(batch.records)
+        self.ended += [record for record in batch.records if isinstance(record, CallEnded)]
+
+
+class _Watched(Journal):
+    """The journal of production; notes in passing what calls counted."""
+
+    def __init__(self, store: CallStore, log: SqliteLog, keys: KeyStore) -> None:
+        super().__init__(store, log, Sealer(keys), keys, JournalSettings())
+        self.sink = CountingSink()
+        self.ended: list[CallEnded] = []
+
+    def put(self, batch: Batch) -> None:
+        super().put(batch)
+        self.sink.blocks += sum(isinstance(record, AudioBlock) for record in batch.records)
+        self.ended += [record for record in batch.records if isinstance(record, CallEnded)]
+
+
+def _capture(pipe: Connection, legs: int, sink: str, folder: str) -> None:
+    """The capture process of one run."""
+    sockets = open_sockets(SocketSettings("127.0.0.1", 0, rtp_first_port=0, legs=legs))
+    receiver = Receiver([one.fileno() for one in sockets.rtp], ReceiverSettings(), SystemClock())
+    stop_media, stop_journal = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+    journal: _Counting | _Watched
+    if sink == "event log":
+        keys = KeyStore(Path(folder) / "keys", MasterKey(os.urandom(32)))
+        journal = _Watched(CallStore(Path(folder) / "capture.sqlite3"), SqliteLog(Path(folder) / "log"), keys)
+        threads.append(threading.Thread(target=journal.run, args=(stop_journal, 60.0)))
+    else:
+        journal = _Counting()
+    nothing = lambda _: None
+    media = Media(receiver, sockets.rtp_ports, journal, MediaSettings(), SystemClock(), nothing, nothing)
+    threads.append(threading.Thread(target=media.run, args=(stop_media,)))
+    for thread in threads:
+        thread.start()
+    plans = []
+    for first in range(0, legs, 2):
+        ports = sockets.rtp_ports[first : first + 2]
+        plan = CallPlan(
+            new_call_id(),
+            CallSourceKind.SIPREC,
+            tuple(LegPlan(n, port, Encoding.PCMU, _KINDS, role=Role.AGENT) for n, port in enumerate(ports)),
+        )
+        plans.append(plan)
+    for done in [media.apply(plan) for plan in plans]:
+        done.result()
+    pipe.send(sockets.rtp_ports)
+    pipe.recv()
+    cpu = sum(psutil.Process().cpu_times()[:2])
+    seconds = pipe.recv()
+    ended = time.monotonic()
+    for plan in plans:
+        media.end(plan.call, EndReason.HUNG_UP)
+    while len(journal.ended) < len(plans):
+        time.sleep(0.05)
+    stop_media.set()
+    stop_journal.set()
+    for thread in threads:
+        thread.join()
+    counted = [leg for end in journal.ended for leg in end.legs]
+    captured = sum(leg.packets - leg.late for leg in counted)
+    share = (sum(psutil.Process().cpu_times()[:2]) - cpu) / seconds
+    pipe.send((captured, journal.sink.blocks, share, time.monotonic() - ended))
+    sockets.close()
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _MsgHdr(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("iov", ctypes.c_void_p),
+        ("iov_length", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+        ("_padding", ctypes.c_int),
+        ("length", ctypes.c_uint32),
+    )
+
+
+def _send(ports: Sequence[int], seconds: float) -> int:
+    """Send to all ports in real time with sendmmsg; return how many packets went out."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    legs = len(ports)
+    packets = np.random.default_rng(1).integers(0, 256, (legs, _PACKET), dtype=np.uint8)
+    packets[:, 0], packets[:, 1] = 0x80, 0
+    packets[:, 8:12] = np.frombuffer(np.arange(legs, dtype=">u4").tobytes(), np.uint8).reshape(legs, 4)
+    names = np.zeros((legs, 16), np.uint8)
+    names[:, 0] = socket.AF_INET
+    names[:, 2:4] = np.frombuffer(np.array(ports, ">u2").tobytes(), np.uint8).reshape(legs, 2)
+    names[:, 4:8] = (127, 0, 0, 1)
+    vectors, headers = (_IoVec * legs)(), (_MsgHdr * legs)()
+    for leg in range(legs):
+        vectors[leg].base, vectors[leg].length = packets.ctypes.data + leg * _PACKET, _PACKET
+        headers[leg].name, headers[leg].name_length = names.ctypes.data + leg * 16, 16
+        headers[leg].iov, headers[leg].iov_length = ctypes.addressof(vectors[leg]), 1
+    edges = np.linspace(0, legs, _STEPS + 1).astype(int)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        sent, began = 0, time.monotonic()
+        for number in range(int(seconds * 50)):
+            packets[:, 2:4] = (number >> 8 & 0xFF, number & 0xFF)
+            packets[:, 4:8] = np.frombuffer((number * _PAYLOAD).to_bytes(4, "big"), np.uint8)
+            for step in range(_STEPS):
+                pause = began + (number + step / _STEPS) * 0.02 - time.monotonic()
+                if pause > 0:
+                    time.sleep(pause)
+                first, last = int(edges[step]), int(edges[step + 1])
+                while first < last:
+                    done = libc.sendmmsg(out.fileno(), ctypes.byref(headers[first]), last - first, 0)
+                    if done <= 0:
+                        raise OSError(ctypes.get_errno(), "sendmmsg failed")
+                    first += done
+                    sent += done
+    return sent
+
+
+def _sender(pipe: Connection, ports: Sequence[int], seconds: float) -> None:
+    pipe.send(_send(ports, seconds))
+
+
+def measure(legs: int, sink: str, seconds: float) -> Run:
+    with tempfile.TemporaryDirectory(prefix="callwarden-bench-") as folder:
+        ours, theirs = _SPAWN.Pipe()
+        capture = _SPAWN.Process(target=_capture, args=(theirs, legs, sink, folder), daemon=True)
+        capture.start()
+        ports = ours.recv()
+        sending, other = _SPAWN.Pipe()
+        sender = _SPAWN.Process(target=_sender, args=(other, ports, seconds), daemon=True)
+        ours.send("begin")
+        sender.start()
+        other.close()
+        assert sending.poll(seconds + 60), "The sender did not finish."
+        sent = sending.recv()
+        time.sleep(0.3)
+        ours.send(seconds)
+        captured, blocks, share, waited = ours.recv()
+        sender.join()
+        capture.join()
+    return Run(legs, sink, seconds, sent, captured, sent - captured, blocks, round(share, 3), round(waited, 2))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seconds", type=float, default=8.0)
+    arguments.add_argument("--legs", type=int, nargs="*", default=[100, 400, 1000])
+    chosen = arguments.parse_args()
+    runs: list[Run] = []
+    for legs in chosen.legs:
+        for sink in ("event log", "counting"):
+            runs.append(measure(legs, sink, chosen.seconds))
+    table = Table(title=f"Legs captured by one process, {chosen.seconds:.0f} s of 50 packets/s a leg")
+    for name in ("legs", "sink", "packets sent", "captured", "lost", "blocks", "of a core", "sink done after"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        table.add_row(
+            str(run.legs),
+            run.sink,
+            f"{run.sent:,}",
+            f"{run.captured:,}",
+            f"{run.lost:,}",
+            f"{run.blocks:,}",
+            f"{run.share_of_a_core:.1%}",
+            f"{run.waited_s:.2f} s",
+        )
+    Console().print(table)
+    target = Path("build/bench/capture.json")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    report = {
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
+        "load_average": os.getloadavg(),
+        "runs": [asdict(run) for run in runs],
+    }
+    target.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
