@@ -20,7 +20,7 @@ from telephony.recorded_wav import RecordingRefused
 from telephony.sink import LogSink
 
 AUDIO_SUFFIXES: Final = frozenset(
-    {".wav", ".wave", ".mp3", ".ogg", ".oga", ".opus", ".flac", ".m4a", ".ul", ".ulaw", ".al", ".alaw", ".au"}
+    {".wav", ".wave", ".mp3", ".ogg", ".oga", ".opus", ".flac", ".m4a", ".amr", ".au"}
 )
 _LOOK_EVERY_S: Final = 0.2
 

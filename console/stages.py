@@ -161,7 +161,10 @@ def _archive(wiring: Wiring, stop: threading.Event) -> None:
         note,
         wiring.clock,
     )
-    _consume(wiring, stage, stop)
+    try:
+        _consume(wiring, stage, stop)
+    finally:
+        stage.close()
 
 
 def _indexer(wiring: Wiring, stop: threading.Event) -> None:

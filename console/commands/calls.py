@@ -55,7 +55,8 @@ def import_calls(
         ):
             if imported.refused:
                 refused += 1
-                err.print(f"{imported.path}: {imported.refused}", style="red", markup=False, highlight=False, soft_wrap=True)
+                sentence = f"{imported.path}: {imported.refused}"
+                err.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
             elif imported.call is not None:
                 recorder.record(who, "operator", Action.IMPORT, imported.call)
             if as_json:
