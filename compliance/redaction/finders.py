@@ -101,7 +101,7 @@ def _is_close(one: Run, other: Run) -> bool:
 
 def _region(conversation: Conversation, session: Session) -> list[Hit]:
     """Return the words between the segment with the session's request and the end of its answer, on all legs."""
-    if session.context is None or session.kind is None:
+    if session.context is None or not session.context.strong or session.kind is None:
         return []
     request = session.context.request
     asking = conversation.legs[request.leg].heard[request.last].segment

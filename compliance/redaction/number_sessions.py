@@ -296,7 +296,7 @@ def _name(session: Session, settings: RedactionSettings, requests: Sequence[Requ
 
 def _among(kinds: set[PiiKind], digits: int) -> PiiKind:
     """Choose among the kinds that were asked for by the number of digits; many digits are a card anyway."""
-    if digits >= 12:
+    if digits >= (12 if PiiKind.CARD_NUMBER in kinds else 13):
         return PiiKind.CARD_NUMBER
     if len(kinds) == 1:
         return next(iter(kinds))

@@ -55,6 +55,13 @@ class Token:
 _SIGNS: Final = {"at": "@", "dot": ".", "underscore": "_", "dash": "-", "hyphen": "-", "plus": "+", "period": "."}
 
 
+_CORRECTIONS: Final = {
+    phrase[0]: tuple(other for other in vocabulary.CORRECTIONS if other[0] == phrase[0])
+    for phrase in vocabulary.CORRECTIONS
+}
+"""By first word; the longer ones of a word come first in the table."""
+
+
 def _one(word: str, index: int) -> Token:
     """Give a single word its meaning."""
     letter = vocabulary.LETTER_HOMOPHONES.get(word, "")
@@ -112,7 +119,7 @@ def _several(texts: Sequence[str], index: int) -> Token | None:
         return Token(Sort.LETTER, index, index + 1, letter="w")
     if rest and (word, rest[0]) in (("uh", "huh"), ("mm", "hmm"), ("all", "right"), ("got", "it")):
         return Token(Sort.FILLER, index, index + 1)
-    for phrase in vocabulary.CORRECTIONS:
+    for phrase in _CORRECTIONS.get(word, ()):
         if tuple(texts[index : index + len(phrase)]) == phrase:
             return Token(Sort.CORRECTION, index, index + len(phrase) - 1)
     return None

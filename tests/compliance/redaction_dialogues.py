@@ -82,7 +82,7 @@ def said(leg: int, text: str, mark: Mark = Mark.OUTSIDE, gap_ms: int = 500) -> U
     return Utterance(leg, [Marked(word, mark) for word in text.split()], gap_ms)
 
 
-def speak(digits: str, rng: random.Random) -> list[Marked]:
+def speak(digits: str, rng: random.Random, corrected: float = 0.06) -> list[Marked]:
     """Read digits aloud the way people do: single, double and triple, pairs, "oh", fillers, corrections."""
     words: list[Marked] = []
     index = 0
@@ -107,7 +107,7 @@ def speak(digits: str, rng: random.Random) -> list[Marked]:
             index += 1
         if rng.random() < 0.08:
             words += [Marked(rng.choice(FILLERS), Mark.FREE)]
-        if rng.random() < 0.06 and index < len(digits):
+        if rng.random() < corrected and index < len(digits):
             wrong = str(rng.randrange(1, 10))
             words += _value(DIGIT_WORDS[int(wrong)])
             words += [Marked(word, Mark.FREE) for word in rng.choice(CORRECTIONS).split()]
