@@ -37,6 +37,11 @@ class DeliveryFailed(Exception):
 class Channel(Protocol):
     name: str
 
+    @property
+    def longest_attempt_s(self) -> float:
+        """No `send` takes longer."""
+        ...
+
     def send(self, alert: Alert) -> None:
         """Deliver once. May be called from several threads. Raises DeliveryFailed."""
         ...
@@ -106,6 +111,10 @@ class Webhook:
         self._settings = settings
         self._console_url = console_url
         self._clock = clock or SystemClock()
+
+    @property
+    def longest_attempt_s(self) -> float:
+        return self._settings.timeout_s
 
     def send(self, alert: Alert) -> None:
         body = message(alert, self._console_url)

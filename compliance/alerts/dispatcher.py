@@ -31,7 +31,7 @@ class DispatcherSettings:
     at_once: int = 4
     """Deliveries of a channel under way at one time."""
     lease_s: float = 60.0
-    """An attempt takes less; behind it, another process may try what this one has taken."""
+    """An attempt must take less; behind it, another process may try what this one has taken."""
 
     def __post_init__(self) -> None:
         if not 0 < self.first_wait_s <= self.longest_wait_s or self.jitter_s < 0:
@@ -54,9 +54,12 @@ class Dispatcher:
         settings: DispatcherSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
+        """Raises ValueError where an attempt could outlast its lease, and be made twice at once."""
         self._outbox = outbox
         self._channel = channel
         self._settings = settings or DispatcherSettings()
+        if self._settings.lease_s <= channel.longest_attempt_s:
+            raise ValueError("A dispatcher's lease_s is longer than its channel's timeout_s.")
         self._clock = clock or SystemClock()
         bounds = self._settings
         self._wait = wait_exponential(bounds.first_wait_s, bounds.longest_wait_s) + wait_random(0, bounds.jitter_s)

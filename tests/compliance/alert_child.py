@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 from compliance.alerts.channels import Webhook, WebhookSettings
-from compliance.alerts.dispatcher import Dispatcher, DispatcherSettings
+from compliance.alerts.dispatcher import Dispatcher
 from compliance.alerts.outbox import Outbox
 
 if __name__ == "__main__":
     webhook = Webhook(WebhookSettings(sys.argv[2], "s" * 32, timeout_s=30))
-    Dispatcher(Outbox(Path(sys.argv[1])), webhook, DispatcherSettings(lease_s=0.3)).start()
+    Dispatcher(Outbox(Path(sys.argv[1])), webhook).start()
     threading.Event().wait()

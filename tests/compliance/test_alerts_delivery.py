@@ -22,7 +22,7 @@ from compliance.alerts.channels import DeliveryFailed, Webhook, WebhookSettings,
 from compliance.alerts.dispatcher import Dispatcher, DispatcherSettings
 from compliance.alerts.outbox import FILE, Outbox
 from compliance.alerts.stage import AlertStage
-from events.clock import ManualClock
+from events.clock import Clock, ManualClock, SystemClock
 from events.errors import StopConsumer
 from events.finding import Alert, AlertDelivered, Severity
 from events.identity import CallId
@@ -32,8 +32,7 @@ from tests.indexer.call_records import call_id, finding
 from tests.indexer.stage_rig import StageRig
 
 SECRET = "0123456789abcdef-secret"
-QUICK = DispatcherSettings(first_wait_s=0.01, longest_wait_s=0.05, jitter_s=0.01, most_attempts=4, lease_s=5)
-NEVER = 3_600.0
+QUICK = DispatcherSettings(first_wait_s=0.01, longest_wait_s=0.05, jitter_s=0.01, most_attempts=4)
 OPENSSL_DIGEST = "6948a2dc6985c92d09b9edade5c97dce2ba201452d91a72e4a20d35abe4d3420"
 
 
@@ -56,13 +55,17 @@ def raised(number: int, at_ms: int = 900) -> Alert:
 
 
 def dispatcher(
-    outbox: Outbox, url: str, settings: DispatcherSettings = QUICK, timeout_s: float = 5.0
+    outbox: Outbox,
+    url: str,
+    settings: DispatcherSettings = QUICK,
+    timeout_s: float = 20.0,
+    clock: Clock | None = None,
 ) -> Dispatcher:
     webhook = Webhook(WebhookSettings(url, SECRET, timeout_s), "https://console.example/")
-    return Dispatcher(outbox, webhook, settings)
+    return Dispatcher(outbox, webhook, settings, clock)
 
 
-def deliver_all(outbox: Outbox, url: str, settings: DispatcherSettings = QUICK, timeout_s: float = 5.0) -> None:
+def deliver_all(outbox: Outbox, url: str, clock: Clock | None = None) -> None:
     """Run a dispatcher until nothing is owed."""
     ended = threading.Event()
     finish = outbox.finish
@@ -73,7 +76,7 @@ def deliver_all(outbox: Outbox, url: str, settings: DispatcherSettings = QUICK, 
             ended.set()
 
     outbox.finish = noted  # type: ignore[method-assign]
-    running = dispatcher(outbox, url, settings, timeout_s)
+    running = dispatcher(outbox, url, clock=clock)
     running.start()
     assert ended.wait(20)
     running.close()
@@ -198,7 +201,7 @@ def test_a_slow_answer_does_not_hold_up_other_alerts(receiver: Receiver, tmp_pat
     hold = threading.Event()
     receiver.behaviours = [Behaviour(hold=hold)]
     outbox = Outbox(tmp_path)
-    running = dispatcher(outbox, receiver.url, timeout_s=NEVER)
+    running = dispatcher(outbox, receiver.url)
     running.start()
     outbox.add(raised(1), ["webhook"])
     running.wake()
@@ -309,12 +312,13 @@ def test_an_attempt_that_was_killed_is_made_again(receiver: Receiver, tmp_path: 
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     try:
-        receiver.wait_for(lambda: len(receiver.requests) == 1, 60)
+        receiver.wait_for(lambda: bool(receiver.requests), 60)
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
     assert outbox.owed() == 1
-    deliver_all(outbox, receiver.url)
+    later = ManualClock(SystemClock().now_ms() + 120_000)  # behind the lease of the one that was killed
+    deliver_all(outbox, receiver.url, later)
     hold.set()
     assert [request.alert for request in receiver.requests] == [raised(1).id] * 2
     assert outbox.unreported()[0].delivered
@@ -367,3 +371,8 @@ def test_webhook_settings_are_checked(given: dict[str, object], reason: str) -> 
 def test_dispatcher_settings_are_checked(given: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="dispatcher"):
         DispatcherSettings(**given)  # type: ignore[arg-type]
+
+
+def test_an_attempt_may_not_outlast_its_lease(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="longer than its channel's timeout_s"):
+        dispatcher(Outbox(tmp_path), "https://x/", DispatcherSettings(lease_s=10), timeout_s=10)
