@@ -41,6 +41,7 @@ SUPPORTED: Final = ("siprec", "timer", "record-aware")
 _MIN_SESSION_S: Final = 90
 _SOURCES: Final = 1024
 _CONNECT_S: Final = 3.0
+_STOP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,9 @@ class SipEndpoint:
         """Hang up all calls, wait shortly for the answers, and close."""
         for call in list(self._by_call):
             self.hang_up(call, EndReason.SHUT_DOWN)
-        deadline = asyncio.get_running_loop().time() + 1.0
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_S)
+        deadline = asyncio.get_running_loop().time() + _STOP_S
         while self._requests and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
         for task in list(self._tasks):
