@@ -42,7 +42,7 @@ def stage(folder: DataFolder, name: str) -> dict[str, object]:
         return {}
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
     return DataFolder.at(tmp_path / "data")
 
