@@ -67,12 +67,18 @@ class Run:
 
 
 def find_runs(words: LegWords) -> list[Run]:
-    """Return the runs of a leg, oldest first."""
+    """Return the runs of a leg, oldest first; found once and kept with the words."""
+    if words.runs is None:
+        words.runs = _found(words)
+    return words.runs
+
+
+def _found(words: LegWords) -> list[Run]:
     tokens = words.tokens
     runs: list[Run] = []
     index = 0
     while index < len(tokens):
-        if _starts(tokens, index):
+        if _starts(tokens, index) and not _is_pronoun(words, tokens, index):
             run, index = _read(words, tokens, index)
             runs.append(run)
         else:
@@ -85,6 +91,17 @@ def find_runs(words: LegWords) -> list[Run]:
     for run in runs:
         _place(words, run)
     return runs
+
+
+def _is_pronoun(words: LegWords, tokens: Sequence[Token], index: int) -> bool:
+    """Tell "the other one is four hundred": that "one" begins no number."""
+    first = tokens[index].first
+    return (
+        first > 0
+        and words.texts[first] == "one"
+        and words.texts[first - 1] in ("other", "another", "which", "each", "every")
+        and not (index + 1 < len(tokens) and tokens[index + 1].digits)
+    )
 
 
 def _starts(tokens: Sequence[Token], index: int) -> bool:

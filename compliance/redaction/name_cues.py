@@ -161,10 +161,16 @@ def answers(conversation: Conversation) -> Iterator[tuple[int, int, int]]:
                 yield leg, first, last
 
 
-def name_is_near(conversation: Conversation, leg: int, index: int) -> bool:
-    """May the word be a name by its place: close behind a cue, or in answer to a question? For partials."""
-    words = conversation.legs[leg]
+def places_near_names(conversation: Conversation, leg: int) -> set[int]:
+    """Return the words that may be a name by their place: close behind a cue, or in answer to a question."""
     strong = (Cue.OWN, Cue.OTHER, Cue.TITLE, Cue.QUESTION, Cue.OWN_WEAK)
-    if any(cue.cue in strong and 0 < index - cue.last <= 4 for cue in find_cues(words)):
-        return True
-    return any(where == leg and first <= index <= last for where, first, last in answers(conversation))
+    near = {
+        index
+        for cue in find_cues(conversation.legs[leg])
+        if cue.cue in strong
+        for index in range(cue.last + 1, cue.last + 5)
+    }
+    for where, first, last in answers(conversation):
+        if where == leg:
+            near.update(range(first, last + 1))
+    return near

@@ -12,7 +12,7 @@ from typing import Final
 
 from compliance.redaction import number_words as vocabulary
 from compliance.redaction.memory import Memory
-from compliance.redaction.name_cues import name_is_near
+from compliance.redaction.name_cues import places_near_names
 from compliance.redaction.names import name_lists
 from compliance.redaction.number_words import word_set
 from compliance.redaction.requests import find_requests
@@ -64,10 +64,11 @@ class PartialRedactor:
         for index in _letters(words, offset):
             hide(index, PiiKind.REGION)
         lists = name_lists()
+        near_names = places_near_names(conversation, segment.leg)
         for index in range(offset, len(words.heard)):
             text = words.texts[index]
             named = text not in memory.agent_names and (text in memory.names or lists.is_certain(text))
-            if named or (text not in _SMALL and name_is_near(conversation, segment.leg, index)):
+            if named or (text not in _SMALL and index in near_names):
                 hide(index, PiiKind.PERSON_NAME)
             elif text not in _SMALL and PiiKind.EMAIL_ADDRESS in asked:
                 hide(index, PiiKind.REGION)

@@ -10,11 +10,15 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from compliance.redaction.number_words import BACKCHANNEL, plain
 from compliance.redaction.spoken_numbers import Sort, Token, lex
 from events.identity import Role
 from events.transcript import PiiKind, TranscriptSegment, Word
+
+if TYPE_CHECKING:
+    from compliance.redaction.digit_runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class LegWords:
         self.leg = leg
         self.role = role
         self.heard = heard
+        self.runs: list[Run] | None = None
+        """What `digit_runs.find_runs` found."""
 
     @cached_property
     def tokens(self) -> list[Token]:

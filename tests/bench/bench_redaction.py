@@ -46,7 +46,7 @@ from tests.compliance.redaction_dialogues import (
     wrongly_hidden,
 )
 
-DIALOGUES = 300
+DIALOGUES = 150
 FIRST_SEED = 1_000_000
 
 ORDINARY = (
