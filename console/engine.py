@@ -87,6 +87,7 @@ class Engine:
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run until `stop`; `on_ready` is called once when every process is at work."""
+        _unpack_graph()
         self._supervisor.on_ready = on_ready
         stop_trimming = threading.Event()
         trimming = threading.Thread(target=self._trim, args=(stop_trimming,), name="trim", daemon=True)
@@ -166,6 +167,15 @@ def _listen(host: str, port: int) -> socket.socket:
             "choose another address with --http."
         ) from None
     return listener
+
+
+def _unpack_graph() -> None:
+    """Once a machine: here, where it is seen, rather than in each recogniser at its first start."""
+    from recognizer.model_pack import graph_installed, install_graph
+
+    if not graph_installed():
+        logger.warning("Unpacking the recognition graph; this happens once and takes some seconds.")
+        install_graph()
 
 
 def _empty(folder: Path) -> None:
