@@ -140,16 +140,35 @@ class LiveFeed:
         return self._stop.is_set()
 
     @contextmanager
-    def watching(self, call: CallId | None = None) -> Iterator[Watcher]:
-        """Within it, changes (of one call, or of all) are queued for the running asyncio loop."""
+    def watching(self, call: CallId | None = None) -> Iterator[tuple[Watcher, list[Message]]]:
+        """Within it, changes (of one call, or of all) are queued for the running asyncio loop.
+
+        Beside the watcher comes the state at its beginning as messages: the page may be older than the stream, or
+        may have lost its connection for a while.
+        """
         watcher = Watcher(asyncio.get_running_loop(), call)
         with self._lock:
+            state = self._state(call)
             self._watchers.add(watcher)
         try:
-            yield watcher
+            yield watcher, state
         finally:
             with self._lock:
                 self._watchers.discard(watcher)
+
+    def _state(self, call: CallId | None) -> list[Message]:
+        shown = [live for live in self.calls() if call in (None, live.call)]
+        known = {live.call for live in shown}
+        waiting = [item.alert for item in self.alerts() if item.answer is None and item.alert.call in known]
+        messages: list[Message] = [
+            {"type": "now", "calls": sorted(known), "alerts": [alert.id for alert in waiting]},
+        ]
+        for live in reversed(shown):
+            messages.append(call_message(live))
+            messages += [segment_message(turn) for turn in live.turns()[-2 if call is None else 0 :]]
+            if live.ended_ms is not None:
+                messages.append({"type": "ended", "call": live.call})
+        return messages + [alert_message(alert) for alert in reversed(waiting)]
 
     def calls(self) -> list[LiveCall]:
         """Calls in progress (and those that ended a moment ago), newest first."""
@@ -280,7 +299,7 @@ class LiveFeed:
             live.ended_ms = self._clock.now_ms()
             live.partials.clear()
         self._sweep()
-        return {"type": "ended", "call": record.call, "duration_ms": record.duration_ms}
+        return {"type": "ended", "call": record.call}
 
     def _sweep(self) -> None:
         now = self._clock.now_ms()
@@ -294,16 +313,7 @@ class LiveFeed:
         self._alerts[alert.id] = LiveAlert(alert, self._early_answers.pop(alert.id, None))
         while len(self._alerts) > _MOST_ALERTS:
             self._alerts.popitem(last=False)
-        return {
-            "type": "alert",
-            "call": alert.call,
-            "alert": alert.id,
-            "title": alert.title,
-            "severity": alert.severity.value,
-            "at_ms": alert.at_ms,
-            "raised_at_ms": alert.raised_at_ms,
-            "why": alert.why,
-        }
+        return alert_message(alert)
 
     def _take_answer(self, answer: AlertAnswered) -> Message | None:
         known = self._alerts.get(answer.alert)
@@ -371,6 +381,19 @@ def segment_message(segment: RedactedSegment) -> Message:
         "start_ms": segment.start_ms,
         "final": segment.status is SegmentStatus.FINAL,
         "words": [word.text for word in segment.words],
+    }
+
+
+def alert_message(alert: Alert) -> Message:
+    return {
+        "type": "alert",
+        "call": alert.call,
+        "alert": alert.id,
+        "title": alert.title,
+        "severity": alert.severity.value,
+        "at_ms": alert.at_ms,
+        "raised_at_ms": alert.raised_at_ms,
+        "why": alert.why,
     }
 
 

@@ -105,8 +105,10 @@ def _stream(visit: Visit, call: CallId | None) -> Response:
 async def _events(visit: Visit, call: CallId | None) -> AsyncIterator[bytes]:
     feed, token = visit.services.feed, visit.request.cookies.get(visit.cookie, "")
     every_s, now = visit.services.settings.stream_check_s, asyncio.get_running_loop().time
-    with feed.watching(call) as watcher:
+    with feed.watching(call) as (watcher, state):
         yield b"retry: 2000\n: watching\n\n"
+        for message in state:
+            yield event(_shown(message))
         look_at = now() + every_s
         while not feed.stopped:
             if now() >= look_at:
@@ -118,12 +120,12 @@ async def _events(visit: Visit, call: CallId | None) -> AsyncIterator[bytes]:
                 yield b": still here\n\n"
                 look_at = now() + every_s
             try:
-                message = await watcher.next(look_at - now())
+                change = await watcher.next(look_at - now())
             except TimeoutError:
                 continue
-            if message is None:
+            if change is None:
                 return
-            yield event(_shown(message))
+            yield event(_shown(change))
 
 
 def _shown(message: Message) -> Message:

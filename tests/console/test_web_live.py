@@ -188,7 +188,7 @@ def test_the_stream_follows_the_event_log(made: MadeConsole) -> None:
         one.wait(type="ended")
         everything.wait(type="segment", call=other.call)
         everything.wait(type="ended", call=DOCUMENT.call)
-        assert {message.get("call") for message in one.messages} == {DOCUMENT.call}
+        assert {message["call"] for message in one.messages if message["type"] != "now"} == {DOCUMENT.call}
     one.thread.join(20)
     everything.thread.join(20)
     assert not one.thread.is_alive(), "streams end when the console stops"
@@ -201,6 +201,23 @@ def _until(look: object) -> None:
     while not look():  # type: ignore[operator]
         assert time.monotonic() < deadline
         pause.wait(0.02)
+
+
+def test_a_stream_begins_with_the_state_so_that_nothing_falls_between_page_and_stream(made: MadeConsole) -> None:
+    feed = made.services.feed
+    with served(made) as console:
+        for record in (*started(DOCUMENT), *DOCUMENT.segments[:4], *DOCUMENT.alerts, *started(made_call(1))):
+            feed.take(record)
+        feed.take(ended(DOCUMENT))
+        one = Stream(console, f"/live/{DOCUMENT.call}/events", NAMES[UserRole.SUPERVISOR])
+        one.wait(type="alert", alert=DOCUMENT.alerts[1].id)
+        kinds = [message["type"] for message in one.messages]
+        assert kinds == ["now", "call", *["segment"] * 4, "ended", "alert", "alert"]
+        assert one.messages[0]["alerts"] == [alert.id for alert in reversed(DOCUMENT.alerts)]
+        everything = Stream(console, "/live/events", NAMES[UserRole.SUPERVISOR])
+        everything.wait(type="alert", alert=DOCUMENT.alerts[1].id)
+        assert everything.messages[0]["calls"] == sorted([DOCUMENT.call, made_call(1).call])
+        assert sum(message["type"] == "segment" for message in everything.messages) == 2
 
 
 def test_a_stream_ends_when_its_person_is_disabled(made: MadeConsole) -> None:

@@ -56,7 +56,7 @@
     if (calls) {
       const node = card(message.call);
       if (joined) node.querySelector("b").textContent = joined;
-      node.querySelector(".elapsed").dataset.since = String(message.started_at_ms);
+      if (!node.classList.contains("over")) node.querySelector(".elapsed").dataset.since = String(message.started_at_ms);
     } else if (joined) document.getElementById("names").textContent = joined;
   };
 
@@ -122,15 +122,24 @@
     alerts.prepend(node);
   };
 
+  // What the page still shows and is over: it was rendered a moment ago, or the connection was lost for a while.
+  const onNow = (message) => {
+    for (const one of [...alerts.children]) if (!message.alerts.includes(one.dataset.alert)) one.remove();
+    if (!calls) return;
+    for (const one of [...calls.children]) if (!message.calls.includes(one.id.slice("call-".length))) one.remove();
+    none.hidden = calls.children.length > 0;
+  };
+
   const onEnded = (message) => {
     if (calls) {
       const node = document.getElementById(`call-${message.call}`);
-      if (!node) return;
+      if (!node || node.classList.contains("over")) return;
       node.classList.add("over");
       end(node.querySelector(".elapsed"));
-      setTimeout(() => { node.remove(); none.hidden = calls.children.length > 0; }, 60000);
+      leaveSoon(node);
     } else if (message.call === root.dataset.call) end(document.querySelector(".elapsed"));
   };
+  const leaveSoon = (node) => setTimeout(() => { node.remove(); none.hidden = calls.children.length > 0; }, 60000);
   const end = (node) => { node.dataset.since = "0"; node.textContent = "ended"; };
 
   const say = (state, text) => { connection.dataset.state = state; connection.textContent = text; };
@@ -140,6 +149,7 @@
   source.addEventListener("message", (event) => {
     const message = JSON.parse(event.data);
     switch (message.type) {
+      case "now": onNow(message); break;
       case "call": onCall(message); break;
       case "segment": onSegment(message); break;
       case "alert": onAlert(message); break;
@@ -148,6 +158,7 @@
       case "resync": case "logged_out": location.reload(); break;
     }
   });
+  if (calls) for (const one of [...calls.children]) if (one.classList.contains("over")) leaveSoon(one);
   tick();
   setInterval(tick, 1000);
 })();
