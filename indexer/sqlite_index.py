@@ -15,12 +15,14 @@ from events import metrics
 from events.call_document import CallDocument
 from events.errors import RetryLater, StopConsumer
 from events.identity import CallId
+from events.sqlite_topic import holding
 from indexer.index import CallQuery, PutOutcome, SearchPage
 from indexer.sqlite_schema import create_tables, erase_call, unpack_document, write_call
 from indexer.sqlite_search import search
 from indexer.summary import summarize
 
 FILE: Final = "index.sqlite"
+LOCK_FILE: Final = "open.lock"
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -60,7 +62,9 @@ class SqliteIndex:
         with self._errors():
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                create_tables(self._connection())
+                # Only one may turn a new file to WAL; SQLite does not wait for it as it does for writers.
+                with holding(folder / LOCK_FILE):
+                    create_tables(self._connection())
             except ValueError as error:
                 raise StopConsumer(str(error)) from None
 

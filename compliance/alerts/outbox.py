@@ -15,8 +15,10 @@ import msgspec
 from events.errors import RetryLater, StopConsumer
 from events.finding import Alert, AlertDelivered
 from events.identity import RecordId
+from events.sqlite_topic import holding
 from events.topics import FINDING
 
+LOCK_FILE: Final = "open.lock"
 FILE: Final = "alerts.sqlite"
 _KEEP_MS: Final = int(FINDING.keep_days + 2) * 86_400_000
 """Longer than a finding can be delivered again."""
@@ -58,10 +60,12 @@ class Outbox:
             self._connection = sqlite3.connect(
                 folder / FILE, timeout=10.0, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            for statement in _TABLES:
-                self._connection.execute(statement)
+            # Only one may turn a new file to WAL; SQLite does not wait for it as it does for writers.
+            with holding(folder / LOCK_FILE):
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                for statement in _TABLES:
+                    self._connection.execute(statement)
         except (sqlite3.OperationalError, OSError) as error:
             raise OutboxUnavailable(f"The list of owed deliveries cannot be opened: {error}.") from error
         except sqlite3.DatabaseError as error:

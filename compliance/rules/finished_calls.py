@@ -16,8 +16,10 @@ from typing import Final
 from events.clock import Clock, SystemClock
 from events.errors import RetryLater, StopConsumer
 from events.identity import CallId
+from events.sqlite_topic import holding
 from events.topics import TRANSCRIPT_REDACTED
 
+LOCK_FILE: Final = "open.lock"
 FILE: Final = "judged.sqlite"
 _DAY_MS: Final = 86_400_000
 _KEEP_MS: Final = int(TRANSCRIPT_REDACTED.keep_days + 2) * _DAY_MS
@@ -39,12 +41,14 @@ class FinishedCalls:
             self._connection = sqlite3.connect(
                 folder / FILE, timeout=10.0, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS finished (call TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID"
-            )
-            self._connection.execute("CREATE INDEX IF NOT EXISTS finished_at ON finished (at_ms)")
+            # Only one may turn a new file to WAL; SQLite does not wait for it as it does for writers.
+            with holding(folder / LOCK_FILE):
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute(
+                    "CREATE TABLE IF NOT EXISTS finished (call TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID"
+                )
+                self._connection.execute("CREATE INDEX IF NOT EXISTS finished_at ON finished (at_ms)")
         except (sqlite3.OperationalError, OSError) as error:
             raise FinishedCallsUnavailable(f"The list of judged calls cannot be opened: {error}.") from error
         except sqlite3.DatabaseError as error:

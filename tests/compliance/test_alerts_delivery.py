@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,13 @@ from compliance.alerts.channels import DeliveryFailed, Webhook, WebhookSettings,
 from compliance.alerts.dispatcher import Dispatcher, DispatcherSettings
 from compliance.alerts.outbox import FILE, Outbox
 from compliance.alerts.stage import AlertStage
+from compliance.rules.finished_calls import FinishedCalls
 from events.clock import Clock, ManualClock, SystemClock
 from events.errors import StopConsumer
 from events.finding import Alert, AlertDelivered, Severity
 from events.identity import CallId
 from events.topics import ALERT, FINDING, Key
+from indexer.sqlite_index import SqliteIndex
 from tests.compliance.alert_receiver import Behaviour, Receiver, free_port
 from tests.indexer.call_records import call_id, finding
 from tests.indexer.stage_rig import StageRig
@@ -376,3 +380,22 @@ def test_dispatcher_settings_are_checked(given: dict[str, float]) -> None:
 def test_an_attempt_may_not_outlast_its_lease(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="longer than its channel's timeout_s"):
         dispatcher(Outbox(tmp_path), "https://x/", DispatcherSettings(lease_s=10), timeout_s=10)
+
+
+def _open(folder: Path, together: Barrier) -> None:
+    together.wait()
+    Outbox(folder)
+    FinishedCalls(folder)
+    SqliteIndex(folder)
+
+
+def test_processes_that_start_together_all_open_what_is_new(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(10):
+        together = context.Barrier(4)
+        children = [context.Process(target=_open, args=(tmp_path / str(attempt), together)) for _ in range(4)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0] * 4
