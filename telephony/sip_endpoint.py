@@ -11,7 +11,6 @@ import ipaddress
 import logging
 import secrets
 import socket
-from collections import OrderedDict
 from collections.abc import Coroutine, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,10 +22,20 @@ from events.lifecycle import EndReason
 from events.metrics import SIP_REFUSED, count
 from telephony.call_desk import CallDesk
 from telephony.plan import CallPlan
+from telephony.sip_answers import (
+    ALLOW,
+    cannot_store,
+    capabilities,
+    check_extensions,
+    contact_of,
+    session_headers,
+    session_timer,
+)
 from telephony.sip_dialog import Dialog
-from telephony.sip_message import NameAddress, SipMessage, SipRefused, response
+from telephony.sip_message import SipMessage, SipRefused, response
+from telephony.sip_outgoing import OutgoingRequests
+from telephony.sip_refusals import Refusals
 from telephony.sip_transaction import (
-    ClientTransaction,
     ServerTransaction,
     SipTimers,
     reply_address,
@@ -36,11 +45,6 @@ from telephony.sip_transport import Address, Flow, SipTransport
 
 logger = logging.getLogger(__name__)
 
-ALLOW: Final = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE"
-SUPPORTED: Final = ("siprec", "timer", "record-aware")
-_MIN_SESSION_S: Final = 90
-_SOURCES: Final = 1024
-_CONNECT_S: Final = 3.0
 _STOP_S: Final = 1.0
 
 
@@ -103,12 +107,12 @@ class SipEndpoint:
         self._address: Address = udp.getsockname()[:2]
         self._transport = SipTransport(udp, tcp, self)
         self._transactions: dict[Hashable, ServerTransaction] = {}
-        self._requests: dict[str, ClientTransaction] = {}
+        self._outgoing = OutgoingRequests(self._transport, settings.timers)
         self._dialogs: dict[tuple[str, str, str], Dialog] = {}
         self._by_call: dict[CallId, Dialog] = {}
         self._busy: set[CallId] = set()
         self._flows: dict[CallId, Flow] = {}
-        self._bad_sources: OrderedDict[str, int] = OrderedDict()
+        self._refusals = Refusals()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer = ThreadPoolExecutor(1, "call-store")
 
@@ -130,15 +134,11 @@ class SipEndpoint:
             self.hang_up(call, EndReason.SHUT_DOWN)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_S)
-        deadline = asyncio.get_running_loop().time() + _STOP_S
-        while self._requests and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        await self._outgoing.finish(_STOP_S)
         for task in list(self._tasks):
             task.cancel()
         for transaction in self._transactions.values():
             transaction.close()
-        for request in self._requests.values():
-            request.close()
         self._transport.close()
         self._writer.shutdown(wait=True)
 
@@ -163,7 +163,7 @@ class SipEndpoint:
                 message.check_request()
                 self._request(message, flow)
             else:
-                self._response(message)
+                self._outgoing.answered(message)
         except SipRefused as error:
             self._refuse(message or error.message, error, flow)
         except Exception:
@@ -174,7 +174,7 @@ class SipEndpoint:
 
     def refused(self, error: SipRefused, flow: Flow) -> None:
         """Take note of bytes that are no message."""
-        self._note_refused(error, flow.source[0])
+        self._refusals.note(error, flow.source[0])
 
     # Requests
 
@@ -191,7 +191,7 @@ class SipEndpoint:
             return
         transaction = self._open(key, request, flow)
         try:
-            self._check_extensions(request)
+            check_extensions(request)
             self._dispatch(request, transaction, flow)
         except SipRefused as error:
             self._reject(transaction, error, flow)
@@ -207,23 +207,11 @@ class SipEndpoint:
             case "CANCEL":
                 self._cancel(request, transaction)
             case "OPTIONS":
-                self._respond(transaction, 200, headers=_capabilities())
+                self._respond(transaction, 200, headers=capabilities())
             case _:
                 raise SipRefused(
                     "method", "A SIP request has a method that is not served.", 405, (("allow", ALLOW),)
                 )
-
-    def _check_extensions(self, request: SipMessage) -> None:
-        if request.method == "CANCEL":
-            return  # RFC 3261, 9.1: carries no Require
-        unknown = [tag for tag in request.tokens("require") if tag not in SUPPORTED]
-        if unknown:
-            raise SipRefused(
-                "extension",
-                "A SIP request requires an extension that is not supported.",
-                420,
-                (("unsupported", ", ".join(unknown)),),
-            )
 
     async def _begin(self, request: SipMessage, transaction: ServerTransaction, flow: Flow) -> None:
         if any(key[0] == request.call_id and key[2] == request.from_.tag for key in self._dialogs):
@@ -235,8 +223,8 @@ class SipEndpoint:
         offer, xml = self._desk.read(request)
         if offer is None:
             raise SipRefused("no_offer", "An INVITE has no offer.", 488)
-        contact = _contact(request)
-        expires = _session_timer(request)
+        contact = contact_of(request)
+        expires = session_timer(request)
         self._respond(transaction, 100)
         dialog = self._new_dialog(request, contact, flow)
         dialog.siprec = "siprec" in request.tokens("require") or "+sip.src" in request.get("contact").lower()
@@ -248,7 +236,7 @@ class SipEndpoint:
             await self._store(dialog)
         except CallwardenError:
             self._calls.release(plan)
-            raise _cannot_store() from None
+            raise cannot_store() from None
         if transaction.cancelled:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._writer, self._calls.discard, plan)
@@ -259,7 +247,7 @@ class SipEndpoint:
         self._by_call[dialog.call] = dialog
         self._flows[dialog.call] = flow
         await asyncio.wrap_future(self._calls.apply(plan))
-        self._respond(transaction, 200, dialog, _session_headers(dialog, request), dialog.answer)
+        self._respond(transaction, 200, dialog, session_headers(dialog, request), dialog.answer)
 
     async def _change(self, request: SipMessage, transaction: ServerTransaction, flow: Flow) -> None:
         dialog = self._dialog_of(request)
@@ -271,7 +259,7 @@ class SipEndpoint:
                 "pending", "A change of a call came while another was under way.", 491, (("retry-after", "1"),)
             )
         offer, xml = self._desk.read(request)
-        expires = _session_timer(request)
+        expires = session_timer(request)
         self._busy.add(dialog.call)
         try:
             dialog.remote_number = number
@@ -279,7 +267,7 @@ class SipEndpoint:
             changed = self._desk.agree(dialog, request, offer, xml)
             dialog.session_expires_s = expires or dialog.session_expires_s
             if request.get("contact"):
-                dialog.target = _contact(request)
+                dialog.target = contact_of(request)
             if request.method == "INVITE":
                 dialog.invite_branch, dialog.invite_number = request.via.branch, number
             self._flows[dialog.call] = flow
@@ -287,12 +275,12 @@ class SipEndpoint:
                 await self._store(dialog)
             except CallwardenError:
                 dialog.plan = before
-                raise _cannot_store() from None
+                raise cannot_store() from None
             if changed and dialog.plan is not None:
                 await asyncio.wrap_future(self._calls.apply(dialog.plan))
             # An INVITE without an offer asks for ours: it is the session as it stands.
             body = dialog.answer if offer is not None or request.method == "INVITE" else b""
-            self._respond(transaction, 200, dialog, _session_headers(dialog, request), body)
+            self._respond(transaction, 200, dialog, session_headers(dialog, request), body)
         finally:
             self._busy.discard(dialog.call)
 
@@ -352,51 +340,21 @@ class SipEndpoint:
                 and dialog.invite_branch == request.via.branch
             ):
                 transaction = self._open(transaction_key(request), request, flow)
-                self._respond(transaction, 200, dialog, _session_headers(dialog, request), dialog.answer)
+                self._respond(transaction, 200, dialog, session_headers(dialog, request), dialog.answer)
                 return True
         return False
 
     # Requests of ours
 
     async def _hang_up(self, dialog: Dialog, reason: EndReason) -> None:
+        flow = self._flows.get(dialog.call)
         self._forget(dialog)
         try:
             await self._store(dialog, reason)
         except CallwardenError as error:
             logger.error("The end of call %s could not be stored: %s", dialog.call, error)
         self._calls.end(dialog.call, reason)
-        flow = await self._flow_for(dialog)
-        if flow is None:
-            logger.warning("The caller of call %s cannot be reached to hang up.", dialog.call)
-            return
-        host = self._host_for(flow.source[0])
-        request, branch = dialog.request("BYE", flow.protocol, (host, self._address[1]))
-        self._requests[branch] = ClientTransaction(
-            request.serialize(), flow, self._settings.timers, lambda _: self._drop_request(branch)
-        )
-
-    async def _flow_for(self, dialog: Dialog) -> Flow | None:
-        flow = self._flows.pop(dialog.call, None)
-        if dialog.protocol == "UDP":
-            return self._transport.udp_flow(dialog.next_hop())
-        if flow is not None and flow.alive:
-            return flow
-        hop = dialog.next_hop()
-        try:
-            return self._transport.tcp_flow(hop) or await self._transport.connect(hop, _CONNECT_S)
-        except (OSError, TimeoutError):
-            return None
-
-    def _drop_request(self, branch: str) -> None:
-        self._requests.pop(branch, None)
-
-    def _response(self, message: SipMessage) -> None:
-        try:
-            request = self._requests.get(message.via.branch)
-        except ValueError as error:
-            raise SipRefused("bad_via", f"A SIP response belongs to nothing: {error}", 0) from None
-        if request is not None:
-            request.answered(message.status)
+        await self._outgoing.send("BYE", dialog, flow, (dialog.address, self._address[1]))
 
     # Dialogs and answers
 
@@ -433,6 +391,7 @@ class SipEndpoint:
     def _forget(self, dialog: Dialog) -> None:
         self._dialogs.pop(dialog.key, None)
         self._by_call.pop(dialog.call, None)
+        self._flows.pop(dialog.call, None)
 
     def _never_acknowledged(self, call: CallId) -> None:
         dialog = self._by_call.get(call)
@@ -481,11 +440,11 @@ class SipEndpoint:
         )
 
     def _reject(self, transaction: ServerTransaction, error: SipRefused, flow: Flow) -> None:
-        self._note_refused(error, flow.source[0])
+        self._refusals.note(error, flow.source[0])
         self._respond(transaction, error.status or 400, headers=error.headers)
 
     def _refuse(self, message: SipMessage | None, error: SipRefused, flow: Flow) -> None:
-        self._note_refused(error, flow.source[0])
+        self._refusals.note(error, flow.source[0])
         if message is not None and message.is_request and message.method != "ACK" and error.status:
             self._answer_statelessly(message, error.status, flow)
 
@@ -496,16 +455,6 @@ class SipEndpoint:
             return
         answer = response(request, status, to_tag=secrets.token_hex(8), source=flow.source)
         flow.send(answer.serialize(), to if flow.protocol == "UDP" else None)
-
-    def _note_refused(self, error: SipRefused, source: str) -> None:
-        count(SIP_REFUSED, cause=error.cause)
-        times = self._bad_sources.pop(source, 0) + 1
-        self._bad_sources[source] = times
-        if len(self._bad_sources) > _SOURCES:
-            self._bad_sources.popitem(last=False)
-        # A source that goes on is not worth a line for each message.
-        if times <= 10 or times % 100 == 0:
-            logger.warning("%s It came from %s (%d refused from there).", error, source, times)
 
     # Tasks and storage
 
@@ -549,52 +498,3 @@ class SipEndpoint:
                 return str(probe.getsockname()[0])
             except OSError:
                 return "127.0.0.1"
-
-
-def _cannot_store() -> SipRefused:
-    return SipRefused(
-        "state", "A call is refused because capture's state cannot be stored.", 503, (("retry-after", "10"),)
-    )
-
-
-def _capabilities() -> list[tuple[str, str]]:
-    return [
-        ("allow", ALLOW),
-        ("accept", "application/sdp, application/rs-metadata+xml, multipart/mixed"),
-        ("supported", ", ".join(SUPPORTED)),
-    ]
-
-
-def _contact(request: SipMessage) -> str:
-    values = request.all("contact")
-    if not values:
-        raise SipRefused("no_contact", "An INVITE has no Contact header.")
-    try:
-        return NameAddress.parse(values[0]).uri
-    except ValueError as error:
-        raise SipRefused("bad_header", f"A SIP request has a malformed Contact header: {error}") from None
-
-
-def _session_timer(request: SipMessage) -> int:
-    """Return the asked session interval (RFC 4028), 0 for none."""
-    text = request.get("session-expires").partition(";")[0].strip()
-    if not text or "timer" not in (*request.tokens("supported"), *request.tokens("require")):
-        return 0
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise SipRefused("bad_header", "A SIP request has a Session-Expires header that is no number.")
-    if int(text) < _MIN_SESSION_S:
-        raise SipRefused(
-            "short_session",
-            "A SIP request asks for a session interval below 90 seconds.",
-            422,
-            (("min-se", str(_MIN_SESSION_S)),),
-        )
-    return int(text)
-
-
-def _session_headers(dialog: Dialog, request: SipMessage) -> list[tuple[str, str]]:
-    headers = [("allow", ALLOW), ("supported", ", ".join(SUPPORTED))]
-    if dialog.session_expires_s and request.get("session-expires"):
-        # The caller refreshes: a recorder has nothing of its own to say.
-        headers += [("session-expires", f"{dialog.session_expires_s};refresher=uac"), ("require", "timer")]
-    return headers
