@@ -1,8 +1,8 @@
 """The capture process: signalling on the main thread, media and journal on one thread each.
 
 Started with sockets that outlive it (sockets.py). What it must not forget lies in its state folder
-(call_store.py), so that a successor takes calls in progress up again; docs/decisions/0008-capture-survives-its-process.md
-tells how the pieces fit.
+(call_store.py), so that a successor takes calls in progress up again. How the pieces fit is told in
+docs/decisions/0008-capture-survives-its-process.md.
 """
 
 from __future__ import annotations
