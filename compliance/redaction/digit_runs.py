@@ -186,7 +186,8 @@ def _judge(words: LegWords, run: Run) -> None:
         run.plain = not unit or len(groups) > 2
     elif len(groups) == 1:
         run.plain = False
-        pronoun = digits == "1" and bool(before) and before[-1] in vocabulary.BEFORE_QUANTITY
+        corrected = before[:1] in (["scratch"], ["not"], ["make"])
+        pronoun = digits == "1" and bool(before) and before[-1] in vocabulary.BEFORE_QUANTITY and not corrected
         counted = unit and (len(digits) == 1 or after[0] != "of")
         run.quantity = counted or pronoun or bool(vocabulary.MONTHS & set(before[-1:]))
     elif len(groups) == 2 or (len(groups) == 3 and groups[1].digits in ("2", "0") and len(digits) <= 5):
@@ -249,7 +250,9 @@ def _belong(words: LegWords, one: Run, other: Run) -> bool:
     apart = words.heard[one.last].segment != words.heard[other.first].segment
     if other.quantity and apart:
         return False
-    if one.quantity and (apart or other.first - one.last > 2 or len(other.groups) < _LONG_RUN):
+    if one.quantity and (
+        apart or other.first - one.last > 2 or len(other.groups) < (_LONG_RUN if len(one.groups) == 1 else 3)
+    ):
         return False
     if any(heard.turn for heard in words.heard[one.last + 1 : other.first + 1]):
         return False
@@ -260,7 +263,7 @@ def _belong(words: LegWords, one: Run, other: Run) -> bool:
 
 
 def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
-    """Return runs of homophones alone; those beside a run, and a "double" cut off, become its edges instead."""
+    """Return runs of homophones alone; others, and a cut-off "double" or "hundred", become edges of the run beside."""
     inside = {index for run in runs for index in range(run.first, run.last + 1)}
     by_end = {run.last: run for run in runs}
     by_start = {run.first: run for run in runs}
@@ -289,7 +292,7 @@ def _weak_runs(words: LegWords, runs: Sequence[Run]) -> list[Run]:
     for token in words.tokens:
         if token.first in inside:
             finish()
-        elif token.sort is Sort.HOMOPHONE or token.sort is Sort.TIMES:
+        elif token.sort in (Sort.HOMOPHONE, Sort.TIMES, Sort.SCALE):
             pending.append(token)
         elif token.sort not in _SKIPPED:
             finish()
