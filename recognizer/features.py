@@ -21,6 +21,15 @@ FeatureBlock = NDArray[np.float32]
 WINDOW_FRAMES: Final = 600
 """Frames that a mean reaches back, its own included: what a stream started in mid-call has to hear before."""
 PRIOR_FRAMES: Final = 60
+QUIET_BELOW_PEAK: Final = 5.0
+"""A frame is quiet when its mean log energy lies so far below the window's loudest frame (and the prior's mean)."""
+QUIET_PER_LOUD: Final = 1.5
+"""Most weight of all quiet frames of the window together, relative to the loud ones.
+
+Chosen on the development speakers, sentences of theirs 3-9 s apart: with noise at -65 dB between them 45.3 % of the
+words were wrong with the plain mean and 39.0 % so (adults), 31.1 and 29.7 % at -60 dB (LibriSpeech); with digital
+silence or on single sentences there is no difference beyond chance.
+"""
 _UNHEARD: Final = np.float32(FLOOR + 0.1)
 
 
@@ -39,67 +48,94 @@ class FeatureStatistics:
 
 
 @njit(cache=True)
-def _normalise(raw, out, ring, sums, place, counted, prior, deviation, prior_frames, unheard):  # type: ignore[no-untyped-def]
-    """Fill `out`; `ring` holds the window's frames, NaN in column 0 where a frame does not count.
+def _normalise(raw, out, ring, loudness, sums, counts, place, peak, prior, deviation):  # type: ignore[no-untyped-def]
+    """Fill `out`; `ring` holds the window's frames, `loudness` their mean energies, -inf where nothing was heard.
 
-    The float64 sums of float32 energies are exact (values below 32 with 2^-21 steps, 600 of them: 36 of 53 bits),
-    so adding and taking off frames leaves no rounding behind, and the result does not depend on when it began.
+    Row 0 of `sums` and `counts` is for loud frames, row 1 for quiet ones. The float64 sums of float32 energies are
+    exact (values below 32 with 2^-21 steps, 600 of them: 36 of 53 bits), so adding and taking off frames leaves no
+    rounding behind, and the result does not depend on when the stream began.
     """
     frames, bins = raw.shape
+    lowest_peak = np.mean(prior)
     for f in range(frames):
-        old = ring[place]
-        if not np.isnan(old[0]):
-            counted -= 1
+        old = loudness[place]
+        if old > -np.inf:
+            row = 0 if old > peak - QUIET_BELOW_PEAK else 1
+            counts[row] -= 1
             for b in range(bins):
-                sums[b] -= old[b]
+                sums[row, b] -= ring[place, b]
         heard = False
+        total = 0.0
         for b in range(bins):
-            if raw[f, b] > unheard:
-                heard = True
-            old[b] = raw[f, b]
-        if heard:
-            counted += 1
+            ring[place, b] = raw[f, b]
+            total += raw[f, b]
+            heard = heard or raw[f, b] > _UNHEARD
+        new = total / bins if heard else -np.inf
+        loudness[place] = new
+        now = max(peak, new)
+        if old == peak and new < peak:
+            now = lowest_peak
+            for i in range(len(loudness)):
+                now = max(now, loudness[i])
+        if now != peak:
+            # The line between loud and quiet has moved: sort the whole window again.
+            peak = now
+            counts[:] = 0
+            sums[:] = 0
+            for i in range(len(loudness)):
+                if loudness[i] > -np.inf:
+                    row = 0 if loudness[i] > peak - QUIET_BELOW_PEAK else 1
+                    counts[row] += 1
+                    for b in range(bins):
+                        sums[row, b] += ring[i, b]
+        elif heard:
+            row = 0 if new > peak - QUIET_BELOW_PEAK else 1
+            counts[row] += 1
             for b in range(bins):
-                sums[b] += raw[f, b]
-        else:
-            old[0] = np.nan
+                sums[row, b] += raw[f, b]
         place = place + 1 if place + 1 < len(ring) else 0
-        weight = counted + prior_frames
+        most_quiet = QUIET_PER_LOUD * counts[0]
+        share = 1.0 if counts[1] <= most_quiet else most_quiet / counts[1]
+        weight = counts[0] + share * counts[1] + PRIOR_FRAMES
         for b in range(bins):
-            out[f, b] = (raw[f, b] - (sums[b] + prior_frames * prior[b]) / weight) / deviation[b]
-    return place, counted
+            mean = (sums[0, b] + share * sums[1, b] + PRIOR_FRAMES * prior[b]) / weight
+            out[f, b] = (raw[f, b] - mean) / deviation[b]
+    return place, peak
 
 
 class MeanNormaliser:
     """Takes the mean of the last 6 s off, frame by frame; nothing of the future, nothing older.
 
-    Frames of digital silence (gaps, muted lines) tell nothing about the line: they take their place in the window
-    but do not count. Without this a leg that was muted for some seconds would be normalised by the mean of
-    nothing, and its next words would come out far too loud.
+    The network was trained on read sentences, in which pauses are short; on a call each party is silent for more
+    than half of the time. So that a long silence does not become the mean (the words after it would come out far too
+    loud), quiet frames together weigh at most `QUIET_PER_LOUD` times as much as the loud ones, and frames of digital
+    silence (gaps, muted lines) nothing. On speech with short pauses this is the plain mean of the window.
     """
 
     def __init__(self, statistics: FeatureStatistics) -> None:
         self._prior = statistics.mean.astype(np.float64)
         self._deviation = statistics.deviation.astype(np.float64)
-        self._ring = np.full((WINDOW_FRAMES, BINS), np.nan, np.float32)
-        self._sums = np.zeros(BINS)
+        self._ring = np.zeros((WINDOW_FRAMES, BINS), np.float32)
+        self._loudness = np.full(WINDOW_FRAMES, -np.inf)
+        self._sums = np.zeros((2, BINS))
+        self._counts = np.zeros(2, np.int64)
         self._place = 0
-        self._counted = 0
+        self._peak = float(self._prior.mean())
 
     def accept(self, raw: FeatureBlock) -> FeatureBlock:
         """Return `raw` (float32[frames, 40], following what came before) normalised."""
         out = np.empty_like(raw)
-        self._place, self._counted = _normalise(
+        self._place, self._peak = _normalise(
             raw,
             out,
             self._ring,
+            self._loudness,
             self._sums,
+            self._counts,
             self._place,
-            self._counted,
+            self._peak,
             self._prior,
             self._deviation,
-            PRIOR_FRAMES,
-            _UNHEARD,
         )
         return out
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.features import PRIOR_FRAMES, WINDOW_FRAMES, FeatureStatistics, FeatureStream, MeanNormaliser
+from recognizer.features import (
+    PRIOR_FRAMES,
+    QUIET_BELOW_PEAK,
+    QUIET_PER_LOUD,
+    WINDOW_FRAMES,
+    FeatureStatistics,
+    FeatureStream,
+    MeanNormaliser,
+)
 from recognizer.log_mel import BINS, FLOOR, FRAME_SAMPLES, SHIFT_SAMPLES, frames_in, log_mel, mel_filters, window
 
 STATISTICS = FeatureStatistics(
@@ -34,13 +42,16 @@ def log_mel_by_definition(samples: np.ndarray) -> np.ndarray:
 
 
 def normalised_by_definition(raw: np.ndarray) -> np.ndarray:
-    """The mean of the window's heard frames and the prior, computed anew for every frame."""
+    """The mean of the window's loud and quiet frames and the prior, computed anew for every frame."""
     out = np.empty_like(raw)
-    heard = raw.max(1) > FLOOR + 0.1
     for i in range(len(raw)):
-        first = max(0, i + 1 - WINDOW_FRAMES)
-        within = raw[first : i + 1][heard[first : i + 1]].astype(np.float64)
-        mean = (within.sum(0) + PRIOR_FRAMES * STATISTICS.mean) / (len(within) + PRIOR_FRAMES)
+        within = raw[max(0, i + 1 - WINDOW_FRAMES) : i + 1].astype(np.float64)
+        within = within[within.max(1) > FLOOR + 0.1]
+        loudness = within.mean(1)
+        loud = loudness > max([STATISTICS.mean.mean(), *loudness]) - QUIET_BELOW_PEAK
+        quiet_weight = min(1.0, QUIET_PER_LOUD * loud.sum() / max(1, (~loud).sum()))
+        weights = np.where(loud, 1.0, quiet_weight)
+        mean = (weights @ within + PRIOR_FRAMES * STATISTICS.mean) / (weights.sum() + PRIOR_FRAMES)
         out[i] = (raw[i] - mean) / STATISTICS.deviation
     return out
 
@@ -77,7 +88,9 @@ def test_wrong_arrays_are_refused() -> None:
 
 
 def test_normalisation_is_that_of_the_definition() -> None:
-    raw = log_mel(voice(80 * 1500))
+    raw = log_mel(voice(80 * 2500))
+    loudness = raw.mean(1)
+    assert (loudness < loudness.max() - QUIET_BELOW_PEAK).mean() > 0.2
     np.testing.assert_allclose(
         MeanNormaliser(STATISTICS).accept(raw), normalised_by_definition(raw), rtol=0, atol=1e-5
     )
@@ -91,6 +104,17 @@ def test_silence_of_a_muted_line_does_not_move_the_mean() -> None:
     after_mute = normaliser.accept(np.concatenate([muted, spoken[:1]]))[-1]
     direct = MeanNormaliser(STATISTICS).accept(np.concatenate([spoken[-199:], spoken[:1]]))[-1]
     np.testing.assert_array_equal(after_mute, direct)
+
+
+def test_a_long_silence_on_a_noisy_line_does_not_become_the_mean() -> None:
+    rng = np.random.default_rng(4)
+    spoken = log_mel(rng.standard_normal(80 * 300).astype(np.float32) * 0.1)
+    noise = log_mel(rng.standard_normal(80 * 590).astype(np.float32) * 0.001)
+    after_noise = MeanNormaliser(STATISTICS).accept(np.concatenate([spoken, noise, spoken[:50]]))[-1]
+    alone = MeanNormaliser(STATISTICS).accept(np.concatenate([spoken, spoken[:50]]))[-1]
+    plain_mean = np.concatenate([spoken, noise, spoken[:50]])[-WINDOW_FRAMES:].mean(0)
+    unbounded = (spoken[49] - plain_mean) / STATISTICS.deviation
+    assert np.abs(after_noise - alone).mean() < 0.85 * np.abs(unbounded - alone).mean()
 
 
 def test_what_left_the_window_is_forgotten_exactly() -> None:
