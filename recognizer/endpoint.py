@@ -25,6 +25,9 @@ class EndpointRule(StrEnum):
 class EndpointSettings:
     """The five rules' thresholds.
 
+    With a pause of 600 ms instead of 750 a final segment comes 150 ms sooner; of the development speakers' words
+    0.2 % more were wrong (LibriSpeech, and children's), of slow readers' (speechocean adults) 1.4 %.
+
     Attributes
     ----------
     nothing_said_ms : int
@@ -42,7 +45,7 @@ class EndpointSettings:
     nothing_said_ms: int = 5000
     sentence_end_silence_ms: int = 510
     sentence_end_cost: float = 4.0
-    pause_silence_ms: int = 750
+    pause_silence_ms: int = 600
     pause_cost: float = 10.0
     long_pause_silence_ms: int = 1200
     longest_utterance_ms: int = 20_000
