@@ -109,13 +109,15 @@ def _recogniser(wiring: Wiring, stop: threading.Event) -> None:
 
 
 def _redaction(wiring: Wiring, stop: threading.Event) -> None:
+    from compliance.finished_calls import FinishedCalls
     from compliance.redaction.stage import RedactionStage
 
-    _consume(wiring, RedactionStage(wiring.settings.redaction, clock=wiring.clock), stop)
+    finished = FinishedCalls(wiring.folder.state / "redaction", wiring.clock)
+    _consume(wiring, RedactionStage(finished, wiring.settings.redaction, clock=wiring.clock), stop)
 
 
 def _rules(wiring: Wiring, stop: threading.Event) -> None:
-    from compliance.rules.finished_calls import FinishedCalls
+    from compliance.finished_calls import FinishedCalls
     from compliance.rules.rulebook import load_rulebooks
     from compliance.rules.stage import RulesStage
 

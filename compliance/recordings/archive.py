@@ -160,7 +160,8 @@ class ArchiveStage:
             case CallStarted():
                 state.started = record
             case RedactedSegment():
-                state.spans[record.id] = record.spans
+                # A segment that comes again in a later revision may hide more; what was hidden once stays hidden.
+                state.spans[record.id] = tuple({*state.spans.get(record.id, ()), *record.spans})
             case CallTranscriptEnded():
                 state.transcript_ended = True
         return self._keep(record.call, state) if state.complete else ()

@@ -12,6 +12,5 @@ timing          what has been heard of a call so far, in call time
 evaluate        a tree of conditions over the hits
 judge           one call's records in, findings out
 examples        runs the examples that a rulebook brings
-finished_calls  calls that need not be judged again, durable
 stage           the judges of all open calls as a stage
 """

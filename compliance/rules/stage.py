@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
-from compliance.rules.finished_calls import FinishedCalls, FinishedCallsUnavailable
+from compliance.finished_calls import FinishedCalls, FinishedCallsUnavailable
 from compliance.rules.judge import Judge, RuleSet, RulesSettings
 from compliance.rules.rule import Rulebook
 from events import metrics

@@ -24,7 +24,7 @@ from compliance.alerts.channels import DeliveryFailed, Webhook, WebhookSettings,
 from compliance.alerts.dispatcher import Dispatcher, DispatcherSettings
 from compliance.alerts.outbox import FILE, Outbox
 from compliance.alerts.stage import AlertStage
-from compliance.rules.finished_calls import FinishedCalls
+from compliance.finished_calls import FinishedCalls
 from events.clock import Clock, ManualClock, SystemClock
 from events.errors import StopConsumer
 from events.finding import Alert, AlertDelivered, Severity

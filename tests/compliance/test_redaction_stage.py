@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from compliance.finished_calls import FinishedCalls
 from compliance.redaction.settings import RedactionSettings
 from compliance.redaction.stage import RedactionStage
 from events import metrics
@@ -65,7 +66,7 @@ class Rig:
     def member(self, most_records: int = 256) -> StageLoop:
         log = SqliteLog(self.folder / "log")
         self.members.append(log)
-        stage = RedactionStage(make_finders=finders, clock=self.clock)
+        stage = RedactionStage(FinishedCalls(self.folder / "state"), make_finders=finders, clock=self.clock)
         settings = ConsumerSettings(most_records=most_records, wait_s=0.01)
         return StageLoop(log, self.sealer, stage, Group("redaction"), settings, clock=self.clock)
 
@@ -223,7 +224,7 @@ def test_a_crash_anywhere_changes_nothing_but_duplicates(rig: Rig, crashes: int)
         loop = rig.member(most_records=7)
     rig.step(loop, len(raw))
     crashed = unique(rig.out())
-    clean = RedactionStage(make_finders=finders, clock=rig.clock)
+    clean = RedactionStage(FinishedCalls(rig.folder / "clean"), make_finders=finders, clock=rig.clock)
     expected = [record for opened in _opened(rig) for _, record in clean.handle(opened)]
     assert crashed == unique(expected)
     assert len(expected) >= len(raw)
@@ -239,12 +240,28 @@ def _opened(rig: Rig) -> list[Opened]:
 def test_an_open_call_holds_its_partitions_position_and_a_finished_one_does_not(rig: Rig) -> None:
     rig.write([segment("hello there", 1_000)])
     (opened,) = _opened(rig)
-    stage = RedactionStage(make_finders=finders, clock=rig.clock)
+    stage = RedactionStage(FinishedCalls(rig.folder / "state"), make_finders=finders, clock=rig.clock)
     stage.handle(opened)
     assert stage.unfinished(opened.delivery.partition) == opened.delivery.position
     rig.write([CallTranscriptEnded(CALL, (1,), 5_000)])
     stage.handle(_opened(rig)[1])
+    assert stage.unfinished(opened.delivery.partition) == opened.delivery.position, "not before it is written down"
+    stage.made_durable()
     assert stage.unfinished(opened.delivery.partition) is None
+
+
+def test_the_tail_of_a_finished_call_is_not_redacted_alone(rig: Rig) -> None:
+    """Where another call holds the position, a finished one comes again after a crash, without its beginning."""
+    rig.write([segment("what is your card number", 1_000, leg=0)])
+    rig.write([segment("good morning", 2_000, call=OTHER_CALL)])
+    rig.write([segment("it ends in four two four", 3_000), CallTranscriptEnded(CALL, (1,), 5_000)])
+    tail = [opened for opened in _opened(rig) if opened.record.call == CALL][1:]  # type: ignore[union-attr]
+    rig.step(rig.member(), 3)
+    rig.crash()
+    before = rig.out()
+    assert "four two four" not in " ".join(texts(before))
+    successor = RedactionStage(FinishedCalls(rig.folder / "state"), make_finders=finders, clock=rig.clock)
+    assert [made for opened in tail for made in successor.handle(opened)] == []
 
 
 def test_a_segment_that_comes_twice_is_taken_once(rig: Rig) -> None:
@@ -257,7 +274,7 @@ def test_a_segment_that_comes_twice_is_taken_once(rig: Rig) -> None:
 def test_revoked_calls_are_forgotten(rig: Rig) -> None:
     rig.write([segment("four two four two", 1_000)])
     (opened,) = _opened(rig)
-    stage = RedactionStage(make_finders=finders, clock=rig.clock)
+    stage = RedactionStage(FinishedCalls(rig.folder / "state"), make_finders=finders, clock=rig.clock)
     assert [*stage.handle(opened)] == []
     stage.revoked(frozenset({opened.delivery.partition}))
     assert stage.unfinished(opened.delivery.partition) is None

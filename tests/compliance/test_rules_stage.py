@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compliance.rules.finished_calls import FILE, FinishedCalls
+from compliance.finished_calls import FILE, FinishedCalls
 from compliance.rules.rule import RequiredBy
 from compliance.rules.rulebook import load_rulebooks
 from compliance.rules.stage import RulesStage

@@ -1,8 +1,9 @@
-"""Calls that need not be judged again, durable.
+"""Calls that a stage is done with, durable.
 
 A stage goes on at the first event of its oldest unfinished call. Between there and the end of the log lie the last
-events of calls that were finished before: judged from these alone, a call would seem to lack what was said earlier.
-So a finished call is written down, after its findings are in the log and before its position is given up.
+events of calls that were finished before: taken alone, without what was said earlier, they would be judged or
+redacted wrongly. So a finished call is written down, after its records are in the log and before its position is
+given up.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from events.sqlite_topic import holding
 from events.topics import TRANSCRIPT_REDACTED
 
 LOCK_FILE: Final = "open.lock"
-FILE: Final = "judged.sqlite"
+FILE: Final = "finished.sqlite"
 _DAY_MS: Final = 86_400_000
 _KEEP_MS: Final = int(TRANSCRIPT_REDACTED.keep_days + 2) * _DAY_MS
 """Longer than the events of a call can be delivered again."""
@@ -50,9 +51,9 @@ class FinishedCalls:
                 )
                 self._connection.execute("CREATE INDEX IF NOT EXISTS finished_at ON finished (at_ms)")
         except (sqlite3.OperationalError, OSError) as error:
-            raise FinishedCallsUnavailable(f"The list of judged calls cannot be opened: {error}.") from error
+            raise FinishedCallsUnavailable(f"The list of finished calls cannot be opened: {error}.") from error
         except sqlite3.DatabaseError as error:
-            raise StopConsumer(f"The list of judged calls in {folder / FILE} is damaged: {error}.") from error
+            raise StopConsumer(f"The list of finished calls in {folder / FILE} is damaged: {error}.") from error
 
     def add(self, calls: Sequence[CallId]) -> None:
         """Write calls down; they are durable when this returns. Raises FinishedCallsUnavailable."""
@@ -71,14 +72,14 @@ class FinishedCalls:
                         self._connection.execute("ROLLBACK")
                     raise
         except sqlite3.OperationalError as error:
-            raise FinishedCallsUnavailable(f"The list of judged calls cannot be written: {error}.") from error
+            raise FinishedCallsUnavailable(f"The list of finished calls cannot be written: {error}.") from error
 
     def __contains__(self, call: object) -> bool:
         try:
             with self._lock:
                 found = self._connection.execute("SELECT 1 FROM finished WHERE call = ?", (call,)).fetchone()
         except sqlite3.OperationalError as error:
-            raise FinishedCallsUnavailable(f"The list of judged calls cannot be read: {error}.") from error
+            raise FinishedCallsUnavailable(f"The list of finished calls cannot be read: {error}.") from error
         return found is not None
 
     def close(self) -> None:
