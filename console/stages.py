@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from console.data_folder import DataFolder
@@ -61,11 +62,14 @@ def _log_to_standard_error(level: str) -> None:
     logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
 
 
-def _consume(wiring: Wiring, handler: StageHandler, stop: threading.Event) -> None:
+def _consume(
+    wiring: Wiring, handler: StageHandler, stop: threading.Event, most_records: int | None = None
+) -> None:
+    settings = wiring.settings.consumer
+    if most_records is not None:
+        settings = replace(settings, most_records=min(most_records, settings.most_records))
     say_ready()
-    run_stage(
-        wiring.log, wiring.sealer, handler, Group(handler.name), wiring.settings.consumer, stop, wiring.clock
-    )
+    run_stage(wiring.log, wiring.sealer, handler, Group(handler.name), settings, stop, wiring.clock)
 
 
 # Each body imports its own packages: a stage's process holds what that stage needs and starts no slower than it must.
@@ -105,7 +109,9 @@ def _recogniser(wiring: Wiring, stop: threading.Event) -> None:
         ModelPack.load(), RecogniserSettings(search=settings.search, endpoint=settings.endpoint)
     )
     snapshots = SnapshotStore(wiring.folder.state / "recogniser.db", wiring.keys, wiring.clock)
-    _consume(wiring, RecogniserWorker(recogniser, snapshots, settings.recogniser, wiring.clock), stop)
+    worker = RecogniserWorker(recogniser, snapshots, settings.recogniser, wiring.clock)
+    # Small batches: what a batch finds is told at its end, and an import must not hold up live calls.
+    _consume(wiring, worker, stop, most_records=64)
 
 
 def _redaction(wiring: Wiring, stop: threading.Event) -> None:

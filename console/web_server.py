@@ -66,6 +66,7 @@ def serve(wiring: Wiring, handle: int, on_ready: Callable[[], None], stop: threa
 
     def leave_when_told() -> None:
         stop.wait()
+        offered.feed.stop()  # ends the open streams, for which the server would wait
         server.should_exit = True
 
     threading.Thread(target=leave_when_told, name="leave", daemon=True).start()

@@ -45,7 +45,7 @@ class EndpointSettings:
     nothing_said_ms: int = 5000
     sentence_end_silence_ms: int = 510
     sentence_end_cost: float = 4.0
-    pause_silence_ms: int = 600
+    pause_silence_ms: int = 750
     pause_cost: float = 10.0
     long_pause_silence_ms: int = 1200
     longest_utterance_ms: int = 20_000

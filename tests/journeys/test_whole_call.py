@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
 
 from console.data_folder import DataFolder
 from console.demo import load_demo_call
@@ -32,8 +30,7 @@ from recognizer.model_pack import ModelPack
 from recognizer.recogniser import Recogniser
 from recognizer.session import RecognitionSession
 from telephony.caller import Caller
-from tests.builders.browser import chromium
-from tests.builders.engine import ROOT, RunningEngine, running_engine, until
+from tests.builders.engine import ROOT, RunningEngine, running_engine
 from tests.builders.journey import complete, newest_call, siprec_call, wired
 
 PASSWORD = "a password for tests only"
@@ -230,56 +227,6 @@ def test_every_access_is_in_the_audit_log_and_it_verifies_offline(
     bad = subprocess.run([*argv, forged, "--key", key], capture_output=True, text=True, cwd=ROOT, check=False)
     assert bad.returncode == 1
     assert bad.stderr.strip()
-
-
-@pytest.mark.browser
-def test_an_officer_finds_and_hears_the_call_and_a_supervisor_answers_its_alert(whole_call: WholeCall) -> None:
-    with chromium() as browser:
-        page = logged_in(browser, whole_call, "officer")
-        page.fill("[name=q]", '"guaranteed return"')
-        page.press("[name=q]", "Enter")
-        expect(page.locator(".hit mark").first).to_contain_text("guaranteed")
-        picture(page, "search")
-        page.locator(".hit h2 a").first.click()
-        expect(page.locator(".wave .sound-of")).to_have_count(2)
-        expect(page.get_by_text("FIN-GUARANTEE").first).to_be_visible()
-        expect(page.get_by_text("card number", exact=True).first).to_be_visible()
-        assert not SECRET.search(page.content())
-        picture(page, "call")
-        page.locator(".w.found").first.click()
-        until(lambda: page.evaluate("document.getElementById('audio').currentTime > 0"), "the recording plays")
-
-        page = logged_in(browser, whole_call, "supervisor")
-        page.goto(f"http://{whole_call.engine.http}/alerts")
-        expect(page.get_by_text("Promise of returns or of no risk").first).to_be_visible()
-        picture(page, "alerts")
-        open_before = {a.id for a in whole_call.document.alerts}
-        page.get_by_role("button", name="Acknowledge").first.click()
-
-        def answered() -> CallDocument | None:
-            document = whole_call.wiring.index.get(whole_call.call)
-            return document if document is not None and document.answers else None
-
-        (answer,) = until(answered, "the answer is in the index").answers
-        assert answer.alert in open_before
-        assert answer.by == "supervisor"
-
-
-def logged_in(browser: Browser, whole_call: WholeCall, name: str) -> Page:
-    page = browser.new_context(viewport={"width": 1280, "height": 860}).new_page()
-    page.goto(f"http://{whole_call.engine.http}/login")
-    page.fill("[name=name]", name)
-    page.fill("[name=password]", PASSWORD)
-    page.press("[name=password]", "Enter")
-    expect(page.get_by_role("button", name="Log out")).to_be_visible()
-    return page
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep a screenshot where CALLWARDEN_SCREENSHOTS names a folder; how the README's picture is made."""
-    folder = os.environ.get("CALLWARDEN_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def test_health_and_metrics_tell_nothing_personal(whole_call: WholeCall) -> None:
