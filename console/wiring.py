@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
-from compliance.recordings.reader import RecordingReader
-
 from compliance.audit.audit_log import AuditLog
 from compliance.audit.checkpoint import SigningKey
 from compliance.audit.recorder import AuditRecorder
+from compliance.recordings.reader import RecordingReader
 from console.data_folder import DataFolder
 from console.settings import Settings
 from console.users import UserStore

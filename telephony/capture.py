@@ -2,7 +2,7 @@
 
 Started with sockets that outlive it (sockets.py). What it must not forget lies in its state folder
 (call_store.py), so that a successor takes calls in progress up again. How the pieces fit is told in
-docs/decisions/0008-capture-survives-its-process.md.
+docs/decisions/0004-capture-survives-its-process.md.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from compliance.rules.rulebook import check_rulebook, load_rulebooks
 from rich.table import Table
 
+from compliance.rules.rulebook import check_rulebook, load_rulebooks
 from console.commands.options import ConfigOption, err, out
 from console.settings import load_settings
 
