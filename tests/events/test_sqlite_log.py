@@ -297,12 +297,15 @@ def test_a_forked_child_does_not_keep_its_parents_partitions(log: SqliteLog, fol
     group = Group("forked")
     log.read([FINDING], group, 1, 0.0)
     reading, writing = os.pipe()
+    hearing, telling = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(telling, b"x")  # fork's hooks have run
         os.close(writing)
         os.read(reading, 1)  # until the parent is done
         os._exit(0)
     try:
+        os.read(hearing, 1)
         log.close()
         with contextlib.closing(SqliteLog(folder)) as other:
             other.read([FINDING], group, 1, 0.0)
@@ -310,7 +313,8 @@ def test_a_forked_child_does_not_keep_its_parents_partitions(log: SqliteLog, fol
     finally:
         os.close(writing)
         os.waitpid(child, 0)
-        os.close(reading)
+        for handle in (reading, hearing, telling):
+            os.close(handle)
 
 
 def test_a_reader_whose_bells_are_missed_polls(
