@@ -8,11 +8,11 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench schemas clean
+.PHONY: help demo test services test-services pjsua2 lint format bench bench-services schemas clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -36,6 +36,19 @@ demo: $(VENV)/.installed ## start the engine and place a demo call into it (ONCE
 test: $(VENV)/.installed-dev ## run the tests
 	@$(BIN)/python -m pytest $(if $(CI),,--quiet) --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered $(TEST_ARGS)
 
+services: $(VENV)/.installed-dev ## start a Kafka and an Elasticsearch for tests, until Ctrl-C (needs Java and Maven)
+	@$(BIN)/python -m tests.services
+
+test-services: $(VENV)/.installed-pjsua2 ## run the tests on real Kafka, Elasticsearch and pjsua2
+	@$(BIN)/python -m tests.services -- \
+	  $(BIN)/python -m pytest $(if $(CI),,--quiet) -m services --numprocesses 2 --dist loadfile --durations 10 $(TEST_ARGS)
+
+pjsua2: $(VENV)/.installed-pjsua2 ## build PJSIP and its Python module once, and install it
+
+$(VENV)/.installed-pjsua2: tests/services/pjsua2/build-pjsua2.sh | $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.services.build_pjsua2
+	@touch $@
+
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -48,6 +61,9 @@ format: $(VENV)/.installed-dev ## write the code in its one form
 
 bench: $(VENV)/.installed-dev ## measure; prints a table, writes build/bench/*.json
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-services: $(VENV)/.installed-pjsua2 ## the same on real Kafka, Elasticsearch and pjsua2, beside the embedded parts
+	@$(BIN)/python -m tests.services -- $(BIN)/python -m tests.bench services $(BENCH_ARGS)
 
 schemas: $(VENV)/.installed-dev ## write events/schemas from the records
 	@$(BIN)/python -m events.schema_files

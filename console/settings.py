@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
 
 import msgspec
 import tomli_w
@@ -61,6 +61,12 @@ class EngineSettings:
     recogniser_workers: int = 1
     """Recogniser processes; each takes a share of the calls. One core a worker is a good start."""
     log_level: str = "INFO"
+    event_log: Literal["sqlite", "kafka"] = "sqlite"
+    """Where stages leave events for each other; for kafka see the section [kafka]."""
+    index: Literal["sqlite", "elasticsearch"] = "sqlite"
+    """Where calls are searched; for elasticsearch see the section [elasticsearch]."""
+    endpoint: Literal["built-in", "pjsua2"] = "built-in"
+    """Which SIP stack answers calls; for pjsua2 see the section [pjsua2]."""
 
     def __post_init__(self) -> None:
         if self.recogniser_workers < 1:
