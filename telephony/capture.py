@@ -27,6 +27,7 @@ from events.lifecycle import CallEnded, EndReason
 from events.log import EventLog
 from events.metrics import CALLS_ENDED, CAPTURE_BACKLOG, count, gauge
 from events.sealing import Sealer
+from events.spill_state import SpillState
 from telephony.call_desk import CallDesk, DeskSettings, PortPool
 from telephony.call_store import CallState, CallStore, Loaded, StoredCall, boot_id
 from telephony.journal import Batch, Journal, JournalSettings
@@ -70,6 +71,8 @@ class CaptureStatus:
     backlog: int
     accepting: bool
     at_ms: int
+    spill: SpillState | None = None
+    """Where records wait while the event log is away; None when this log cannot be away by itself."""
 
 
 class Capture:
@@ -83,6 +86,10 @@ class Capture:
         Open sockets, owned by the caller; `run` closes its copies of them when it ends.
     state_folder
         Private to capture; made when missing.
+    room
+        Whether the log has room for new calls; with False they get 503, those in progress go on.
+    spill
+        How the log's local spill does, for `status`.
     """
 
     def __init__(
@@ -94,7 +101,11 @@ class Capture:
         sockets: CaptureSockets,
         state_folder: Path,
         clock: Clock,
+        room: Callable[[], bool] = lambda: True,
+        spill: Callable[[], SpillState | None] = lambda: None,
     ) -> None:
+        self._room = room
+        self._spill = spill
         self._settings = settings
         self._sockets = sockets
         self._folder = state_folder
@@ -153,12 +164,13 @@ class Capture:
             backlog=self._journal.backlog,
             accepting=self.may_begin(),
             at_ms=self._clock.now_ms(),
+            spill=self._spill(),
         )
 
     # What signalling asks (sip_endpoint.Calls)
 
     def may_begin(self) -> bool:
-        return not self._stopping and not self._journal.nearly_full
+        return not self._stopping and not self._journal.nearly_full and self._room()
 
     def store(self, plan: CallPlan, dialog: bytes, ended: EndReason | None) -> None:
         self._store.save_call(plan, dialog, ended)
