@@ -13,11 +13,16 @@ Laws (tests/contracts/call_index_laws.py runs them on every driver):
 5. Pages follow each other by cursor without a hole or a double as long as nothing is put in between.
 6. `forget` removes a call and its words from every file of the index, and no later `put` brings it back.
 7. A query that makes no sense raises BadQuery with one sentence; nothing a person types does anything else.
+8. `expire` lets go of calls that are older than asked, and of no others. It keeps no tombstone, because that is
+   tidying up and not erasure: whoever puts calls from an old source leaves out those that are too old. A driver
+   may keep a call for up to a month longer (it says so in `status`).
+9. `rebuild` writes every document anew under the mapping of this program; meanwhile searches find what they found
+   before, and no put and no `forget` that happens meanwhile is undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -181,6 +186,43 @@ class SearchPage:
     facets: Facets = field(default_factory=Facets)
 
 
+@dataclass(frozen=True, slots=True)
+class IndexPart:
+    """A file or server-side index of its own."""
+
+    name: str
+    calls: int
+    size_bytes: int
+    mapping: str
+    """Version of its tables or mapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What an operator wants to know of an index; for people, so texts are whole words."""
+
+    driver: str
+    where: str
+    """Folder or address, without credentials."""
+    mapping: str
+    """The version that this program writes."""
+    forgotten: int
+    """Tombstones."""
+    parts: tuple[IndexPart, ...]
+
+    @property
+    def calls(self) -> int:
+        return sum(part.calls for part in self.parts)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(part.size_bytes for part in self.parts)
+
+
+Progress = Callable[[int, int], None]
+"""Told (done, of how many) while something long goes on."""
+
+
 class CallIndex(Protocol):
     """Searchable documents. One object per process; safe to use from several threads."""
 
@@ -218,5 +260,18 @@ class CallIndex(Protocol):
         ...
 
     def is_forgotten(self, call: CallId) -> bool: ...
+
+    def expire(self, before_ms: int) -> int:
+        """Let go of calls that started before `before_ms` (UTC epoch milliseconds).
+
+        Takes a bounded time: returns how many calls went, and is called again while that is not 0.
+        """
+        ...
+
+    def rebuild(self, progress: Progress) -> int:
+        """Write every document anew while others search and put; return how many. Raises RetryLater."""
+        ...
+
+    def status(self) -> IndexStatus: ...
 
     def close(self) -> None: ...

@@ -16,9 +16,10 @@ from events.call_document import CallDocument
 from events.errors import RetryLater, StopConsumer
 from events.identity import CallId
 from events.sqlite_topic import holding
-from indexer.index import CallQuery, PutOutcome, SearchPage
-from indexer.sqlite_schema import create_tables, erase_call, unpack_document, write_call
+from indexer.index import CallQuery, IndexPart, IndexStatus, Progress, PutOutcome, SearchPage
+from indexer.sqlite_schema import VERSION, create_tables, erase_call, unpack_document, write_call
 from indexer.sqlite_search import search
+from indexer.sqlite_upkeep import expire_some, merge_some, rewrite_some
 from indexer.summary import summarize
 
 FILE: Final = "index.sqlite"
@@ -118,6 +119,43 @@ class SqliteIndex:
     def is_forgotten(self, call: CallId) -> bool:
         with self._errors():
             return _is_forgotten(self._connection(), call)
+
+    def expire(self, before_ms: int) -> int:
+        with self._errors(), self._writing() as connection:
+            return expire_some(connection, before_ms)
+
+    def rebuild(self, progress: Progress) -> int:
+        """See `index.CallIndex`. In place, a few calls at a time: processes that have the file open cannot be
+        told that another one took its place, and would go on writing to the old one."""
+        last = done = 0
+        with self._errors():
+            (total,) = self._connection().execute("SELECT count(*) FROM calls").fetchone()
+            progress(0, total)
+            while True:
+                with self._writing() as connection:
+                    rewritten, last = rewrite_some(connection, last)
+                if not rewritten:
+                    break
+                done += rewritten
+                progress(done, max(done, total))
+            # What was rewritten lies in many small pieces of the full-text index.
+            first = True
+            while True:
+                with self._writing() as connection:
+                    if not merge_some(connection, first):
+                        break
+                first = False
+        return done
+
+    def status(self) -> IndexStatus:
+        with self._errors():
+            connection = self._connection()
+            (calls,) = connection.execute("SELECT count(*) FROM calls").fetchone()
+            (forgotten,) = connection.execute("SELECT count(*) FROM tombstones").fetchone()
+            files = [self._path, self._path.with_name(f"{FILE}-wal")]
+            size = sum(file.stat().st_size for file in files if file.exists())
+        part = IndexPart(FILE, calls, size, str(VERSION))
+        return IndexStatus("sqlite", str(self._path.parent), str(VERSION), forgotten, (part,))
 
     def close(self) -> None:
         with self._lock:
