@@ -8,17 +8,21 @@ given up.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from events.clock import Clock, SystemClock
 from events.errors import RetryLater, StopConsumer
 from events.identity import CallId
+from events.open_calls import OpenCalls
 from events.sqlite_topic import holding
 from events.topics import TRANSCRIPT_REDACTED
+
+_LOG: Final = logging.getLogger(__name__)
 
 LOCK_FILE: Final = "open.lock"
 FILE: Final = "finished.sqlite"
@@ -84,3 +88,36 @@ class FinishedCalls:
 
     def close(self) -> None:
         self._connection.close()
+
+
+class EndingCalls:
+    """Calls that a stage has ended and not yet written down; they keep their positions in the log until then."""
+
+    def __init__(self, finished: FinishedCalls, open_calls: OpenCalls) -> None:
+        self._finished = finished
+        self._open = open_calls
+        self._ended: dict[CallId, None] = {}
+
+    def add(self, calls: Iterable[CallId]) -> None:
+        self._ended.update(dict.fromkeys(calls))
+
+    def forget(self, call: CallId) -> None:
+        """Another member goes on with the call."""
+        self._ended.pop(call, None)
+
+    def __contains__(self, call: object) -> bool:
+        """Tell whether the call is over for this stage, written down or not."""
+        return call in self._ended or self._open.is_done(call) or call in self._finished  # type: ignore[arg-type]
+
+    def write_down(self) -> None:
+        """Call from `made_durable`: the records of these calls are in the log now. Never raises RetryLater."""
+        if not self._ended:
+            return
+        try:
+            self._finished.add(list(self._ended))
+        except FinishedCallsUnavailable as error:
+            _LOG.warning("Finished calls keep their positions in the log: %s", error)
+            return
+        for call in self._ended:
+            self._open.done(call)
+        self._ended.clear()

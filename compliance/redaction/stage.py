@@ -6,11 +6,9 @@ A call's state is rebuilt by replay: the position of the first record of every o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
-from compliance.finished_calls import FinishedCalls, FinishedCallsUnavailable
+from compliance.finished_calls import EndingCalls, FinishedCalls
 from compliance.redaction.finders import PiiFinder
 from compliance.redaction.redactor import CallRedactor, is_partial
 from compliance.redaction.settings import RedactionSettings
@@ -21,8 +19,6 @@ from events.identity import CallId
 from events.log import Position, TopicPartition
 from events.topics import TRANSCRIPT_PARTIAL, TRANSCRIPT_RAW, TRANSCRIPT_REDACTED, Topic
 from events.transcript import CallTranscriptEnded, LegProgress, LegTranscriptEnded, TranscriptSegment
-
-_LOG: Final = logging.getLogger(__name__)
 
 
 class RedactionStage:
@@ -39,21 +35,19 @@ class RedactionStage:
         clock: Clock | None = None,
         open_calls: OpenCallsSettings | None = None,
     ) -> None:
-        self._finished = finished
         self._settings = settings or RedactionSettings()
         self._finders = (make_finders or all_finders)(self._settings)
         self._clock = clock or SystemClock()
         self._open = OpenCalls(open_calls)
         self._calls: dict[CallId, CallRedactor] = {}
-        self._ended: dict[CallId, None] = {}
-        """Finished, but not written down yet; they keep their positions until then."""
+        self._ending = EndingCalls(finished, self._open)
 
     def handle(self, opened: Opened) -> Iterable[Output]:
         record = opened.record
         if not isinstance(record, TranscriptSegment | LegProgress | LegTranscriptEnded | CallTranscriptEnded):
             raise NeverRetry("The raw transcript holds a record that is no part of a transcript.")
         redactor = self._calls.get(record.call)
-        if redactor is None and (record.call in self._ended or record.call in self._finished):
+        if redactor is None and record.call in self._ending:
             # The tail of a call that was done before a restart: without its beginning less of it would be hidden.
             return []
         if not self._open.note(opened.delivery):
@@ -68,27 +62,18 @@ class RedactionStage:
         outputs: list[Output] = [(TRANSCRIPT_REDACTED, made) for made in redactor.take(record)]
         if isinstance(record, CallTranscriptEnded):
             del self._calls[record.call]
-            self._ended[record.call] = None
+            self._ending.add([record.call])
         return outputs
 
     def after_batch(self) -> Iterable[Output]:
         """Let go what still waits in calls whose end never came, and forget them."""
         expired = self._open.expired()
         lost = [self._calls.pop(call) for call in expired if call in self._calls]
-        self._ended.update(dict.fromkeys(expired))
+        self._ending.add(expired)
         return [(TRANSCRIPT_REDACTED, made) for redactor in lost for made in redactor.flush()]
 
     def made_durable(self) -> None:
-        if not self._ended:
-            return
-        try:
-            self._finished.add(list(self._ended))
-        except FinishedCallsUnavailable as error:
-            _LOG.warning("Redacted calls keep their positions in the log: %s", error)
-            return
-        for call in self._ended:
-            self._open.done(call)
-        self._ended.clear()
+        self._ending.write_down()
 
     def unfinished(self, partition: TopicPartition) -> Position | None:
         return self._open.unfinished(partition)
@@ -96,7 +81,7 @@ class RedactionStage:
     def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         for call in self._open.revoked(partitions):
             self._calls.pop(call, None)
-            self._ended.pop(call, None)
+            self._ending.forget(call)
 
 
 def all_finders(settings: RedactionSettings) -> list[PiiFinder]:

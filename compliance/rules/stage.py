@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
-from compliance.finished_calls import FinishedCalls, FinishedCallsUnavailable
+from compliance.finished_calls import EndingCalls, FinishedCalls
 from compliance.rules.judge import Judge, RuleSet, RulesSettings
 from compliance.rules.rule import Rulebook
 from events import metrics
@@ -37,18 +37,16 @@ class RulesStage:
         open_calls: OpenCallsSettings | None = None,
     ) -> None:
         self._rules = RuleSet(rulebooks)
-        self._finished = finished
         self._settings = settings or RulesSettings()
         self._open = OpenCalls(open_calls)
         self._judges: dict[CallId, Judge] = {}
-        self._ended: dict[CallId, None] = {}
-        """Finished, but not written down yet; they keep their positions until then."""
+        self._ending = EndingCalls(finished, self._open)
 
     def handle(self, opened: Opened) -> Iterable[Output]:
         call = CallId(opened.delivery.event.key)
         judge = self._judges.get(call)
         if judge is None:
-            if call in self._ended or self._open.is_done(call) or call in self._finished:
+            if call in self._ending:
                 return ()
             judge = self._judges[call] = Judge(call, self._rules, self._settings)
         self._open.note(opened.delivery)
@@ -57,27 +55,18 @@ class RulesStage:
             metrics.count(metrics.FINDINGS, rule=finding.rule)
         if isinstance(opened.record, CallTranscriptEnded):
             del self._judges[call]
-            self._ended[call] = None
+            self._ending.add([call])
         return [(FINDING, finding) for finding in findings]
 
     def after_batch(self) -> Iterable[Output]:
         for call in self._open.expired():
             if self._judges.pop(call, None) is not None:
                 _LOG.warning("Call %s was open for too long; its rules are not judged any further.", call)
-            self._ended[call] = None
+            self._ending.add([call])
         return ()
 
     def made_durable(self) -> None:
-        if not self._ended:
-            return
-        try:
-            self._finished.add(list(self._ended))
-        except FinishedCallsUnavailable as error:
-            _LOG.warning("Judged calls keep their positions in the log: %s", error)
-            return
-        for call in self._ended:
-            self._open.done(call)
-        self._ended.clear()
+        self._ending.write_down()
 
     def unfinished(self, partition: TopicPartition) -> Position | None:
         return self._open.unfinished(partition)
@@ -85,4 +74,4 @@ class RulesStage:
     def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         for call in self._open.revoked(partitions):
             self._judges.pop(call, None)
-            self._ended.pop(call, None)
+            self._ending.forget(call)
