@@ -135,7 +135,9 @@ class SpillStore:
         for log in self._logs.values():
             log.close()
         self._logs.clear()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     # Segments
 

@@ -389,7 +389,12 @@ class EventLogLaws:
 
     # Anything in any order
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=40,
+        deadline=None,
+        # One law, several drivers: a class each.
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     @given(data=st.data())
     def test_any_order_of_doings_agrees_with_a_list_per_partition(
         self, open_log: OpenLog, data: st.DataObject
