@@ -53,6 +53,15 @@ SPILL_SHARE: Final = Metric("spill_share", _G, "Disk space that the spill takes,
 SPILL_OLDEST: Final = Metric("spill_oldest_seconds", _G, "Age of the oldest event on the local disk")
 IMPORT_REFUSED: Final = Metric("import_refused", _C, "Recorded files refused, by cause", ("cause",))
 EVENTS_APPENDED: Final = Metric("events_appended", _C, "Events made durable, by topic", ("topic",))
+LOG_UNDECIDED: Final = Metric(
+    "log_undecided", _G, "Events sent to the Kafka brokers that were not acknowledged in time"
+)
+FOREIGN_RECORDS: Final = Metric(
+    "foreign_records", _C, "Records in our topics that callwarden did not write, passed over, by topic", ("topic",)
+)
+KAFKA_CLOCK_OFFSET: Final = Metric(
+    "kafka_clock_offset_seconds", _G, "How far this machine's clock is ahead of the Kafka brokers', at the start"
+)
 EVENTS_HANDLED: Final = Metric("events_handled", _C, "Events handled, by stage", ("stage",))
 DEAD_LETTERS: Final = Metric("dead_letters", _C, "Records put into a dead-letter topic, by stage", ("stage",))
 RETRIES: Final = Metric("retries", _C, "Records handed to a handler again, by stage", ("stage",))
@@ -71,6 +80,14 @@ ALERT_DELIVERIES: Final = Metric(
 )
 RECORDINGS_KEPT: Final = Metric("recordings_kept", _C, "Bleeped recordings written")
 DOCUMENTS_INDEXED: Final = Metric("documents_indexed", _C, "Call documents put into the index")
+DOCUMENTS_REFUSED: Final = Metric("documents_refused", _C, "Call documents that the index can never take")
+INDEX_RETRIES: Final = Metric("index_retries", _C, "Requests to the index server that were sent again")
+INDEX_CLOCK_AHEAD: Final = Metric(
+    "index_clock_ahead_seconds", _G, "How far the index server's clock is ahead of ours"
+)
+INDEX_OUTDATED: Final = Metric(
+    "index_outdated", _G, "Months of the index that wait for `callwarden index rebuild`"
+)
 AUDIT_ENTRIES: Final = Metric("audit_entries", _C, "Audit entries made durable, by action", ("action",))
 AUDIT_REFUSED: Final = Metric("audit_refused", _C, "Accesses refused because the audit log could not be written")
 LOGINS_REFUSED: Final = Metric("logins_refused", _C, "Log-ins refused, by cause", ("cause",))

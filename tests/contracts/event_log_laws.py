@@ -31,10 +31,12 @@ from events.transcript import LegProgress
 from tests.contracts.event_log_workers import OpenLog, append_and_tell, make_event, read_and_tell
 
 STAGES: Final = frozenset({"law"})
-KEYED: Final = Topic("laws.keyed", STAGES, STAGES, None, 1.0)
-ALSO_KEYED: Final = Topic("laws.also_keyed", STAGES, STAGES, None, 1.0)
-SEALED: Final = Topic("laws.sealed", STAGES, STAGES, Key.CAPTURE, 1.0)
-SINGLE: Final = Topic("laws.single", STAGES, STAGES, None, 1.0, partitions=1)
+KEEP_DAYS: Final = 36_500.0
+"""The laws' events were made in 1970 and 2023; no broker may think them too old to keep."""
+KEYED: Final = Topic("laws.keyed", STAGES, STAGES, None, KEEP_DAYS)
+ALSO_KEYED: Final = Topic("laws.also_keyed", STAGES, STAGES, None, KEEP_DAYS)
+SEALED: Final = Topic("laws.sealed", STAGES, STAGES, Key.CAPTURE, KEEP_DAYS)
+SINGLE: Final = Topic("laws.single", STAGES, STAGES, None, KEEP_DAYS, partitions=1)
 PATIENCE_S: Final = 30.0
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
