@@ -30,15 +30,17 @@ from events.sealing import Sealer
 from events.spill_state import SpillState
 from telephony.call_desk import CallDesk, DeskSettings, PortPool
 from telephony.call_store import CallState, CallStore, Loaded, StoredCall, boot_id
+from telephony.endpoint import EndpointFactory
 from telephony.journal import Batch, Journal, JournalSettings
 from telephony.leg import LEG, RATE, statistics
 from telephony.live_call import LiveCall, samples_to_ms
 from telephony.media import Media, MediaSettings
+from telephony.pjsua_settings import PjsuaSettings
 from telephony.plan import CallPlan
 from telephony.receiver import Receiver, ReceiverSettings
 from telephony.sink import KeyMaker
 from telephony.sip_dialog import Dialog
-from telephony.sip_endpoint import SipEndpoint, SipSettings
+from telephony.sip_endpoint import SipSettings, built_in
 from telephony.siprec import SiprecSettings
 from telephony.sockets import CaptureSockets
 from telephony.source import SourceRecord
@@ -53,6 +55,7 @@ _STATUS_FILE: Final = "capture-status.json"
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
     sip: SipSettings = field(default_factory=SipSettings)
+    pjsua: PjsuaSettings = field(default_factory=PjsuaSettings)
     desk: DeskSettings = field(default_factory=DeskSettings)
     siprec: SiprecSettings = field(default_factory=SiprecSettings)
     receiver: ReceiverSettings = field(default_factory=ReceiverSettings)
@@ -73,6 +76,8 @@ class CaptureStatus:
     at_ms: int
     spill: SpillState | None = None
     """Where records wait while the event log is away; None when this log cannot be away by itself."""
+    sip_address: tuple[str, int] | None = None
+    """Host and port that SIP is served on; None until it is."""
 
 
 class Capture:
@@ -90,6 +95,8 @@ class Capture:
         Whether the log has room for new calls; with False they get 503, those in progress go on.
     spill
         How the log's local spill does, for `status`.
+    endpoint
+        Makes the SIP endpoint; without one it is the built-in, on the SIP sockets of `sockets`.
     """
 
     def __init__(
@@ -103,6 +110,7 @@ class Capture:
         clock: Clock,
         room: Callable[[], bool] = lambda: True,
         spill: Callable[[], SpillState | None] = lambda: None,
+        endpoint: EndpointFactory | None = None,
     ) -> None:
         self._room = room
         self._spill = spill
@@ -119,8 +127,9 @@ class Capture:
             self._receiver, ports, self._journal, settings.media, clock, self._timed_out, self._freed
         )
         desk = CallDesk(self._pool, settings.desk, settings.siprec)
-        self._endpoint = SipEndpoint(sockets.sip_udp, sockets.sip_tcp, desk, self, settings.sip)
+        self._endpoint = (endpoint or built_in(settings.sip))(sockets, desk, self)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving = False
         self._stopping = False
         self._ready = False
         self._failed = threading.Event()
@@ -165,9 +174,10 @@ class Capture:
             accepting=self.may_begin(),
             at_ms=self._clock.now_ms(),
             spill=self._spill(),
+            sip_address=self._endpoint.address if self._serving else None,
         )
 
-    # What signalling asks (sip_endpoint.Calls)
+    # What signalling asks (endpoint.Calls)
 
     def may_begin(self) -> bool:
         return not self._stopping and not self._journal.nearly_full and self._room()
@@ -204,8 +214,11 @@ class Capture:
     async def _serve(self, stop: threading.Event, dialogs: list[tuple[Dialog, bool]]) -> None:
         self._loop = asyncio.get_running_loop()
         await self._endpoint.start(dialogs)
+        self._serving = True
         next_status = 0.0
         while not stop.is_set() and not self._failed.is_set():
+            if self._endpoint.failed:
+                self._failed.set()
             now = self._clock.monotonic()
             if not self._ready and self._media.running.is_set():
                 self._ready, next_status = True, now
@@ -213,7 +226,7 @@ class Capture:
                 next_status = now + _STATUS_EVERY_S
                 self._write_status()
             await asyncio.sleep(_LOOK_S)
-        self._stopping = True
+        self._stopping, self._serving = True, False
         await self._endpoint.stop()
         self._loop = None
 

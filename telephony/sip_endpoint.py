@@ -12,16 +12,16 @@ import logging
 import secrets
 import socket
 from collections.abc import Coroutine, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from events.errors import CallwardenError
 from events.identity import CallId, new_call_id
 from events.lifecycle import EndReason
 from events.metrics import SIP_REFUSED, count
 from telephony.call_desk import CallDesk
-from telephony.plan import CallPlan
+from telephony.endpoint import Calls, EndpointFactory
 from telephony.sip_answers import (
     ALLOW,
     cannot_store,
@@ -42,6 +42,7 @@ from telephony.sip_transaction import (
     transaction_key,
 )
 from telephony.sip_transport import Address, Flow, SipTransport
+from telephony.sockets import CaptureSockets
 
 logger = logging.getLogger(__name__)
 
@@ -62,32 +63,14 @@ class SipSettings:
                 raise ValueError("The advertised host is an IPv4 address.") from None
 
 
-class Calls(Protocol):
-    """What signalling asks of the rest of capture."""
+def built_in(settings: SipSettings) -> EndpointFactory:
+    """Return what makes this endpoint on the SIP sockets that capture was given."""
 
-    def may_begin(self) -> bool:
-        """Tell whether a new call can be taken now."""
-        ...
+    def make(sockets: CaptureSockets, desk: CallDesk, calls: Calls) -> SipEndpoint:
+        udp, tcp = sockets.sip()
+        return SipEndpoint(udp, tcp, desk, calls, settings)
 
-    def store(self, plan: CallPlan, dialog: bytes, ended: EndReason | None) -> None:
-        """Make a call durable; runs in a thread of its own. Raises CallwardenError."""
-        ...
-
-    def apply(self, plan: CallPlan) -> Future[None]:
-        """Have media follow a plan; done when packets are taken accordingly."""
-        ...
-
-    def end(self, call: CallId, reason: EndReason) -> None:
-        """Have media end a call."""
-        ...
-
-    def discard(self, plan: CallPlan) -> None:
-        """Take back what `store` did for a call that never began; in the same thread. Raises CallwardenError."""
-        ...
-
-    def release(self, plan: CallPlan) -> None:
-        """Give back the ports of a call that never began."""
-        ...
+    return make
 
 
 class SipEndpoint:
@@ -143,8 +126,14 @@ class SipEndpoint:
         self._writer.shutdown(wait=True)
 
     @property
+    def address(self) -> Address:
+        return self._address
+
+    @property
     def dialogs(self) -> int:
         return len(self._by_call)
+
+    failed = False
 
     def hang_up(self, call: CallId, reason: EndReason) -> None:
         """End a call from our side."""

@@ -11,7 +11,7 @@ import logging
 import resource
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -57,21 +57,31 @@ class SocketSettings:
 
 @dataclass(frozen=True, slots=True)
 class CaptureSockets:
-    """Open sockets: SIP over UDP, SIP over TCP (listening), and one UDP socket a leg."""
+    """Open sockets: SIP over UDP, SIP over TCP (listening), and one UDP socket a leg.
 
-    sip_udp: socket.socket
-    sip_tcp: socket.socket
+    Those of SIP are None where the endpoint opens its own (`open_rtp_sockets`).
+    """
+
+    sip_udp: socket.socket | None
+    sip_tcp: socket.socket | None
     rtp: tuple[socket.socket, ...]
 
     def _all(self) -> Iterator[socket.socket]:
-        yield self.sip_udp
-        yield self.sip_tcp
+        if self.sip_udp is not None and self.sip_tcp is not None:
+            yield self.sip_udp
+            yield self.sip_tcp
         yield from self.rtp
+
+    def sip(self) -> tuple[socket.socket, socket.socket]:
+        """Return the SIP sockets, UDP and TCP. Raises SocketRefused when there are none."""
+        if self.sip_udp is None or self.sip_tcp is None:
+            raise SocketRefused("The built-in SIP endpoint needs open SIP sockets, but was handed none.")
+        return self.sip_udp, self.sip_tcp
 
     @property
     def sip_address(self) -> tuple[str, int]:
-        """Host and port that SIP is served on, the same for UDP and TCP."""
-        host, port = self.sip_udp.getsockname()[:2]
+        """Host and port that SIP is served on, the same for UDP and TCP. Raises SocketRefused without SIP sockets."""
+        host, port = self.sip()[0].getsockname()[:2]
         return str(host), int(port)
 
     @property
@@ -84,8 +94,10 @@ class CaptureSockets:
 
     def to_environment(self) -> str:
         """Return the file descriptors as text for an environment variable of the process that inherits them."""
-        udp, tcp, *rtp = self.fds()
-        return json.dumps({"sip_udp": udp, "sip_tcp": tcp, "rtp": rtp})
+        rtp = [one.fileno() for one in self.rtp]
+        if self.sip_udp is None or self.sip_tcp is None:
+            return json.dumps({"rtp": rtp})
+        return json.dumps({"sip_udp": self.sip_udp.fileno(), "sip_tcp": self.sip_tcp.fileno(), "rtp": rtp})
 
     @classmethod
     def from_environment(cls, text: str) -> CaptureSockets:
@@ -99,10 +111,11 @@ class CaptureSockets:
         try:
             numbers = json.loads(text)
             raise_file_limit(len(numbers["rtp"]) + 2)
+            rtp = tuple(socket.socket(fileno=int(number)) for number in numbers["rtp"])
+            if "sip_udp" not in numbers:
+                return cls(None, None, rtp)
             return cls(
-                socket.socket(fileno=int(numbers["sip_udp"])),
-                socket.socket(fileno=int(numbers["sip_tcp"])),
-                tuple(socket.socket(fileno=int(number)) for number in numbers["rtp"]),
+                socket.socket(fileno=int(numbers["sip_udp"])), socket.socket(fileno=int(numbers["sip_tcp"])), rtp
             )
         except (ValueError, KeyError, TypeError, OSError):
             raise SocketRefused("The sockets that capture was to inherit are not open in this process.") from None
@@ -120,10 +133,47 @@ def open_sockets(settings: SocketSettings) -> CaptureSockets:
     SocketRefused
         A port is in use, an address is not this machine's, or there are too few file descriptors.
     """
-    raise_file_limit(settings.legs + 2)
+    return _open(settings, sip=True)
+
+
+def open_rtp_sockets(settings: SocketSettings) -> CaptureSockets:
+    """Open the media sockets alone, for an endpoint that opens SIP sockets of its own.
+
+    Raises
+    ------
+    SocketRefused
+        See `open_sockets`.
+    """
+    return _open(settings, sip=False)
+
+
+def settled(settings: SocketSettings) -> SocketSettings:
+    """Return the settings with a SIP port of 0 replaced by one that is free for UDP and TCP now.
+
+    For an endpoint that opens its own SIP sockets: so it comes back on the same port when it is started again.
+
+    Raises
+    ------
+    SocketRefused
+    """
+    if settings.sip_port:
+        return settings
     opened: list[socket.socket] = []
     try:
-        udp, tcp = _open_sip(settings, opened)
+        udp, _ = _open_sip(settings, opened)
+        return replace(settings, sip_port=int(udp.getsockname()[1]))
+    finally:
+        for one in opened:
+            one.close()
+
+
+def _open(settings: SocketSettings, *, sip: bool) -> CaptureSockets:
+    raise_file_limit(settings.legs + 2)
+    opened: list[socket.socket] = []
+    udp = tcp = None
+    try:
+        if sip:
+            udp, tcp = _open_sip(settings, opened)
         rtp = tuple(_open_rtp(settings, opened))
     except BaseException:
         for one in opened:
