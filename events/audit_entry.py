@@ -27,6 +27,7 @@ class Action(StrEnum):
     RECORDING_KEPT = "recording_kept"
     CAPTURE_KEY_DESTROYED = "capture_key_destroyed"
     CALL_FORGOTTEN = "call_forgotten"
+    REBUILD_INDEX = "rebuild_index"
     ACCESS_DENIED = "access_denied"
 
 

@@ -19,6 +19,7 @@ from events.topics import ALERT, CALL_LIFECYCLE, CALL_RECORDING, FINDING, TRANSC
 from events.transcript import LegProgress
 from indexer.fold import fold
 from indexer.index import CallIndex, PutOutcome
+from indexer.retention import LEAST_KEEP_DAYS, IndexRetention
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_ROUNDS: Final = 5
@@ -30,10 +31,22 @@ class IndexerSettings:
     """Documents kept in memory, so that a live call is not read from the index for each record."""
     progress_every_s: float = 2.0
     """A call of which nothing but progress came is put this often: progress comes several times a second."""
+    keep_days: float = 0.0
+    """Calls that started longer ago leave the index; 0 keeps them all. Elasticsearch drops whole months, so there a
+    call stays for up to a month longer."""
+    expire_every_s: float = 3_600.0
+    """How often calls older than `keep_days` are looked for."""
 
     def __post_init__(self) -> None:
         if self.cached_calls < 1 or self.progress_every_s < 0:
             raise ValueError("The indexer keeps at least one call in memory and waits 0 s or longer for progress.")
+        if self.keep_days and not self.keep_days >= LEAST_KEEP_DAYS:
+            raise ValueError(
+                f"The index keeps calls for ever (keep_days = 0) or for at least {LEAST_KEEP_DAYS:g} days, which is "
+                "longer than the event log keeps their events."
+            )
+        if not self.expire_every_s > 0:
+            raise ValueError("Of the indexer's times, expire_every_s > 0 must hold.")
 
 
 @dataclass(slots=True)
@@ -73,6 +86,9 @@ class IndexerStage:
         self._clock = clock or SystemClock()
         self._calls: OrderedDict[CallId, _Call] = OrderedDict()
         self._waiting_calls: dict[CallId, _Call] = {}
+        self._retention = IndexRetention(
+            index, self._settings.keep_days, self._settings.expire_every_s, self._clock
+        )
 
     def handle(self, opened: Opened) -> Iterable[Output]:
         record = opened.record
@@ -100,6 +116,8 @@ class IndexerStage:
             if not due:
                 break
             due = self._put(due)
+        if self._retention.step():
+            self._forget_cached()
         self._shrink()
         if due:
             raise RetryLater("Other indexers keep changing the same calls; their documents are put again later.")
@@ -124,8 +142,7 @@ class IndexerStage:
             if not call.waiting:
                 del self._waiting_calls[name]
         # Others may write these calls from now on. Where records wait, the next put is refused and folds again.
-        for name in [name for name in self._calls if name not in self._waiting_calls]:
-            del self._calls[name]
+        self._forget_cached()
 
     def _put(self, names: list[CallId]) -> list[CallId]:
         """Put the documents of these calls; return those to try again, folded onto what the index has now."""
@@ -148,6 +165,10 @@ class IndexerStage:
             for item in call.waiting:
                 call.document = fold(call.document, item.record)
         return stale
+
+    def _forget_cached(self) -> None:
+        for name in [name for name in self._calls if name not in self._waiting_calls]:
+            del self._calls[name]
 
     def _shrink(self) -> None:
         for name in list(self._calls):
