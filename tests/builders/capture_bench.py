@@ -16,7 +16,7 @@ from events.codec import Record
 from events.identity import CallId
 from events.key_store import KeyStore, MasterKey
 from events.lifecycle import CallStarted
-from events.log import Event, Group
+from events.log import Event, EventLog, Group
 from events.sealing import Sealer
 from events.sqlite_log import SqliteLog
 from events.topics import CALL_AUDIO, CALL_LIFECYCLE, Topic
@@ -37,6 +37,9 @@ def until(true: Callable[[], object], within_s: float = 20.0) -> None:
 class CaptureBench:
     """Holds the sockets as the supervisor does; starts, kills and restarts capture processes."""
 
+    child = _CHILD
+    """The script of the capture process."""
+
     def __init__(self, folder: Path, legs: int = 8) -> None:
         self.folder = folder
         self.sockets: CaptureSockets = open_sockets(SocketSettings("127.0.0.1", 0, rtp_first_port=0, legs=legs))
@@ -52,7 +55,7 @@ class CaptureBench:
         environment |= {"TEST_MASTER_KEY": self._master, "TEST_SOCKETS": self.sockets.to_environment()}
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
         self.process = subprocess.Popen(
-            [sys.executable, str(_CHILD), str(self.folder)],
+            [sys.executable, str(self.child), str(self.folder)],
             pass_fds=self.sockets.fds(),
             env=environment,
             stderr=(self.folder / "stderr").open("ab"),
@@ -86,10 +89,14 @@ class CaptureBench:
     def stderr(self) -> str:
         return (self.folder / "stderr").read_text()
 
+    def open_log(self) -> EventLog:
+        """Open the log that the capture process writes to."""
+        return SqliteLog(self.folder / "log")
+
     def events(self, topic: Topic) -> list[tuple[Event, Record]]:
         """Return all events of a topic, opened."""
         keys = KeyStore(self.folder / "keys", MasterKey.from_text(self._master))
-        log = SqliteLog(self.folder / "log")
+        log = self.open_log()
         sealer = Sealer(keys)
         group = Group(f"test-{os.urandom(6).hex()}")
         found: list[tuple[Event, Record]] = []

@@ -13,6 +13,7 @@ from events.codec import Record
 from events.key_store import KeyStore, MasterKey
 from events.log import Event, EventLog, Group
 from events.sealing import Sealer
+from events.spilling_log import SpillingLog
 from events.sqlite_log import SqliteLog
 from events.topics import CALL_AUDIO, CALL_LIFECYCLE, Topic
 from telephony.capture import Capture, CaptureSettings
@@ -32,6 +33,7 @@ class CaptureHere:
         keys = KeyStore(folder / "keys", MasterKey(os.urandom(32)))
         self._sealer = Sealer(keys)
         self.log = log or SqliteLog(folder / "log")
+        spilling = log if isinstance(log, SpillingLog) else None
         self.capture = Capture(
             self.log,
             self._sealer,
@@ -40,6 +42,8 @@ class CaptureHere:
             self.sockets,
             folder / "capture",
             SystemClock(),
+            room=lambda: spilling is None or spilling.has_room,
+            spill=lambda: spilling and spilling.state,
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.capture.run, args=(self._stop,))

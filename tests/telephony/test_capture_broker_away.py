@@ -1,0 +1,175 @@
+"""The event log is away while people speak: every sample is in it in the end, once and in order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from events.audio import AudioBlock, CallAudioEnded, GapCause, LegAudioEnded
+from events.codec import Record
+from events.errors import LogUnavailable
+from events.lifecycle import CallEnded, CallStarted, LegAdded
+from events.log import Event, EventLog
+from events.spill_state import SpillMode
+from events.spilling_log import SpillingLog, SpillSettings
+from events.sqlite_log import SqliteLog
+from events.topics import CALL_AUDIO, CALL_LIFECYCLE, FINDING
+from telephony.caller import Caller, CallFailed, Encoding, PlacedCall
+from tests.builders.capture_bench import CaptureBench, blocks_of, until
+from tests.builders.capture_here import CaptureHere
+from tests.builders.gated_log import AWAY, GatedLog
+from tests.builders.spoken import PARTIES, Speaking, check_leg
+from tests.contracts.event_log_workers import make_event
+
+LEGS = (Encoding.PCMU, Encoding.PCMA)
+
+
+def spilling(folder: Path, main: EventLog, settings: SpillSettings | None = None) -> SpillingLog:
+    return SpillingLog(main, folder / "spill", SqliteLog, settings)
+
+
+def speech(seed: int, seconds: int = 120) -> list[bytes]:
+    draw = random.Random(seed)
+    return [draw.randbytes(8000 * seconds) for _ in LEGS]
+
+
+def check_events(found: Sequence[tuple[Event, Record]]) -> list[Record]:
+    """Check that nothing lies in the log twice and that each leg's blocks lie there in order; return the records."""
+    ids = [event.id for event, _ in found]
+    assert len(ids) == len(set(ids)), "A record lies in the log twice."
+    ends: dict[tuple[str, int], int] = {}
+    for _, record in found:
+        if isinstance(record, AudioBlock):
+            assert record.start_sample == ends.get((record.call, record.leg), 0), "Blocks lie out of order."
+            ends[record.call, record.leg] = record.start_sample + record.samples
+    return [record for _, record in found]
+
+
+def check_call(records: Sequence[Record], call: PlacedCall, sent: Sequence[bytes]) -> None:
+    """Check that every packet that was sent is in the records, sample by sample, and nothing is missing."""
+    for leg, stream in enumerate(call.streams):
+        total, gaps = check_leg(blocks_of(list(records), leg), sent[leg])
+        assert total == 160 * stream.sent_packets
+        assert set(gaps) <= {GapCause.SILENT}
+
+
+def of_call(records: Sequence[Record], number: int, order: Sequence[str]) -> list[Record]:
+    return [record for record in records if getattr(record, "call", "") == order[number]]
+
+
+def test_what_is_said_while_the_log_is_away_arrives_behind_it_sample_by_sample(tmp_path: Path) -> None:
+    sent = [speech(1), speech(2)]
+    main = GatedLog(SqliteLog(tmp_path / "log"))
+    log = spilling(tmp_path, main)
+    with CaptureHere(tmp_path, log=log) as here:
+        first = Caller(here.sip).call(LEGS, parties=PARTIES)
+        with Speaking(first, sent[0]):
+            until(lambda: len(here.audio()) > 10)
+            main.shut()
+            until(lambda: log.state.mode is SpillMode.SPILLING)
+            second = Caller(here.sip).call(LEGS, parties=PARTIES)
+            with Speaking(second, sent[1]):
+                until(lambda: log.state.records > 60)
+                assert here.capture.status().spill == log.state
+                assert log.state.why == AWAY
+                assert here.capture.status().accepting
+            assert second.hang_up().status == 200
+            main.open()
+            until(lambda: log.state.mode is SpillMode.DIRECT)
+        assert first.hang_up().status == 200
+        until(lambda: sum(isinstance(one, CallEnded) for one in here.lifecycle()) == 2)
+        audio = check_events(here.events(CALL_AUDIO))
+        lifecycle = check_events(here.events(CALL_LIFECYCLE))
+    order = [one.call for one in lifecycle if isinstance(one, CallStarted)]
+    for number, call in enumerate((first, second)):
+        check_call(of_call(audio, number, order), call, sent[number])
+        told = [type(record) for record in of_call(lifecycle, number, order)]
+        assert (told[0], told[-1], told.count(LegAdded)) == (CallStarted, CallEnded, 2)
+        ended = [type(record) for record in of_call(audio, number, order) if not isinstance(record, AudioBlock)]
+        assert ended == [LegAudioEnded, LegAudioEnded, CallAudioEnded]
+
+
+def test_with_the_spill_nearly_full_new_calls_get_503_and_others_go_on(tmp_path: Path) -> None:
+    sent = speech(3)
+    main = GatedLog(SqliteLog(tmp_path / "log"))
+    log = spilling(tmp_path, main, SpillSettings(most_mb=8, segment_mb=1, longest_retry_s=0.2))
+    others = iter(range(1_000_000))
+
+    def more() -> None:
+        """Other calls' records come into the same spill."""
+        log.append(FINDING, [make_event(f"{next(others)}", "other", bytes(4000)) for _ in range(20)])
+
+    def more_than_fits() -> None:
+        while True:
+            more()
+
+    with CaptureHere(tmp_path, log=log) as here:
+        call = Caller(here.sip).call(LEGS, parties=PARTIES)
+        with Speaking(call, sent):
+            until(lambda: len(here.audio()) > 10)
+            main.shut()
+            while log.has_room:
+                more()
+            with pytest.raises(CallFailed, match="503"):
+                Caller(here.sip).call()
+            assert not here.capture.status().accepting
+            written = log.state.records
+            until(lambda: log.state.records > written + 20)
+            with pytest.raises(LogUnavailable, match="is full"):
+                more_than_fits()
+            until(lambda: here.capture.status().backlog > 20)
+            with pytest.raises(CallFailed, match="503"):
+                Caller(here.sip).call()
+            main.open()
+            until(lambda: log.state.mode is SpillMode.DIRECT and here.capture.status().backlog < 20)
+            Caller(here.sip).call().hang_up()
+        assert call.hang_up().status == 200
+        until(lambda: sum(isinstance(one, CallEnded) for one in here.lifecycle()) == 2)
+        audio = check_events(here.events(CALL_AUDIO))
+        order = [one.call for one in here.lifecycle() if isinstance(one, CallStarted)]
+    check_call(of_call(audio, 0, order), call, sent)
+
+
+class SpillBench(CaptureBench):
+    """Capture processes with a spill in front of a log that is away while there is a file `away`."""
+
+    child = Path(__file__).parent / "capture_spilling_child.py"
+
+    def spilling(self) -> int:
+        """Return how many records wait on the disk, as the process tells."""
+        status = self.status()
+        return 0 if status is None or status.spill is None or not self.is_ready() else status.spill.records
+
+
+@pytest.mark.slow
+def test_capture_killed_while_the_log_is_away_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    sent = speech(5)
+    away = tmp_path / "away"
+    with SpillBench(tmp_path) as bench:
+        call = Caller(bench.sip).call(LEGS, parties=PARTIES)
+        with Speaking(call, sent):
+            until(lambda: len(bench.audio()) > 10)
+            away.touch()
+            for _ in range(2):
+                before = bench.spilling()
+                until(lambda before=before: bench.spilling() > before + 30)
+                bench.kill()
+                bench.start()
+            assert bench.spilling() > 0
+            away.unlink()
+            until(lambda: bench.written_down() and bench.spilling() == 0)
+        assert call.hang_up().status == 200
+        until(lambda: any(isinstance(one, CallEnded) for one in bench.lifecycle()))
+        events = bench.events(CALL_AUDIO)
+        bench.stop()
+    values: dict[str, bytes] = {}
+    for event, _ in events:
+        assert values.setdefault(event.id, event.value) == event.value, "One id, two contents."
+    for leg in (0, 1):
+        total, gaps = check_leg(blocks_of([record for _, record in events], leg), sent[leg])
+        assert set(gaps) <= {GapCause.DOWN, GapCause.SILENT}
+        assert total + gaps[GapCause.DOWN] == 160 * call.streams[leg].sent_packets
+        assert gaps[GapCause.DOWN] < 2 * 4000, "Missing is only what a killed process had not written down."
