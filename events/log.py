@@ -2,7 +2,9 @@
 
 Laws (tests/contracts/event_log_laws.py runs them on every driver):
 
-1. `append` returns only once every event is durable, all or none of one call of it.
+1. `append` returns only once every event is durable. When it fails, or the process dies in the middle of it, the log
+   has none of that call's events or, of each key, a leading part (a driver with one file takes all or none; one whose
+   partitions lie on several machines cannot). Appending the same events again after a failure doubles nothing.
 2. Within one partition events are read in the order in which they were appended; events of one key always
    share a partition, over all topics with equal partition counts.
 3. Each partition of a topic is read by one member of a group at a time; a member that dies loses its
@@ -86,7 +88,7 @@ class EventLog(Protocol):
     """One object per process and group member; safe to `append` from several threads, to `read` from one."""
 
     def append(self, topic: Topic, events: Sequence[Event]) -> None:
-        """Make `events` durable, in order. Raises LogUnavailable when it cannot; then none is in the log."""
+        """Make `events` durable, in order. Raises LogUnavailable when it cannot: append the same ones again, first."""
         ...
 
     def read(self, topics: Sequence[Topic], group: Group, most: int, wait_s: float) -> list[Delivery]:
@@ -97,7 +99,10 @@ class EventLog(Protocol):
         ...
 
     def commit(self, group: Group, position: Position) -> None:
-        """Durably note that everything before `position` is done with. Ignored for a partition not assigned."""
+        """Note that everything before `position` is done with. Ignored for a partition not assigned.
+
+        The note is durable at the latest when this member reads again, is asked for its lag, or is closed.
+        """
         ...
 
     def assignment(self, group: Group) -> frozenset[TopicPartition]:

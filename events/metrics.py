@@ -53,9 +53,7 @@ SPILL_SHARE: Final = Metric("spill_share", _G, "Disk space that the spill takes,
 SPILL_OLDEST: Final = Metric("spill_oldest_seconds", _G, "Age of the oldest event on the local disk")
 IMPORT_REFUSED: Final = Metric("import_refused", _C, "Recorded files refused, by cause", ("cause",))
 EVENTS_APPENDED: Final = Metric("events_appended", _C, "Events made durable, by topic", ("topic",))
-LOG_UNDECIDED: Final = Metric(
-    "log_undecided", _G, "Events sent to the Kafka brokers that were not acknowledged in time"
-)
+LOG_UNDECIDED: Final = Metric("log_undecided", _G, "Events sent to Kafka and not acknowledged in time")
 FOREIGN_RECORDS: Final = Metric(
     "foreign_records", _C, "Records in our topics that callwarden did not write, passed over, by topic", ("topic",)
 )

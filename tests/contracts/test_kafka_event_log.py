@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from kafka import KafkaAdminClient
 
 from events.kafka_log import KafkaLog
@@ -18,7 +20,8 @@ pytestmark = services
 
 
 class TestKafkaLog(EventLogLaws):
-    quiet_s = 0.5
+    all_or_none = False
+    quiet_s = 0.75
 
     @pytest.fixture
     def open_log(self) -> Iterator[OpenLog]:
@@ -34,3 +37,11 @@ class TestKafkaLog(EventLogLaws):
         if ours:
             admin.delete_topics(ours)
         admin.close()
+
+    # Each example joins and leaves groups on a real broker, which takes seconds.
+    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_any_order_of_doings_agrees_with_a_list_per_partition(
+        self, open_log: OpenLog, data: st.DataObject
+    ) -> None:
+        self.do_anything(open_log, data)
