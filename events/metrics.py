@@ -32,6 +32,7 @@ class Metric:
 _C, _G, _H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 
 SIP_REFUSED: Final = Metric("sip_refused", _C, "SIP messages refused or dropped, by cause", ("cause",))
+SIP_REGISTERED: Final = Metric("sip_registered", _G, "1 while the pjsua2 endpoint is registered at its registrar")
 CALLS_STARTED: Final = Metric("calls_started", _C, "Calls accepted, by source", ("source",))
 CALLS_ENDED: Final = Metric("calls_ended", _C, "Calls ended, by reason", ("reason",))
 CALLS_UP: Final = Metric("calls_up", _G, "Calls in progress")

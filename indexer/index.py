@@ -49,6 +49,9 @@ class PutOutcome(StrEnum):
     """The index holds another document than this one was made from: get it, fold again, put again."""
     FORGOTTEN = "forgotten"
     """The call was forgotten; the document was not stored and never will be."""
+    REFUSED = "refused"
+    """The index can never take this document, whatever it holds (embedded driver: never); the others of the same
+    `put_all` are not touched by that."""
 
 
 class SearchOrder(StrEnum):

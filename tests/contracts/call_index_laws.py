@@ -102,6 +102,11 @@ class CallIndexLaws:
 
     opener: Opener
 
+    def files_hold(self, folder: Path, word: str) -> bool:
+        """Whether any file of the index in `folder` holds `word`. A driver whose files lie elsewhere says so
+        in its own way."""
+        return any(word.encode() in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
     @pytest.fixture
     def index(self, tmp_path: Path) -> Iterator[CallIndex]:
         index = type(self).opener(tmp_path)
@@ -475,9 +480,9 @@ class CallIndexLaws:
         one = document(1, [(0, f"the {rare} here")])
         index.put(one)
         index.put(fold(one, finding(one.call, "R", 5)))
-        assert _files_hold(tmp_path, rare), "Before, the word is there; else this test would prove nothing."
+        assert self.files_hold(tmp_path, rare), "Before, the word is there; else this test would prove nothing."
         index.forget(one.call)
-        assert not _files_hold(tmp_path, rare)
+        assert not self.files_hold(tmp_path, rare)
 
     # Contradictions
 
@@ -490,7 +495,3 @@ class CallIndexLaws:
         ):
             with pytest.raises(CallwardenError, match=r"\.$"):
                 CallQuery(**wrong)  # type: ignore[arg-type]
-
-
-def _files_hold(folder: Path, word: str) -> bool:
-    return any(word.encode() in file.read_bytes() for file in folder.rglob("*") if file.is_file())
