@@ -11,7 +11,7 @@ import typer
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from console.commands import auditing, calls, demo, engine, people, rules
+from console.commands import auditing, calls, demo, engine, index, people, rules
 from console.commands.options import err
 from events.errors import CallwardenError
 
@@ -30,8 +30,10 @@ app.command("show")(calls.show)
 app.add_typer(rules.app, name="rules")
 app.add_typer(people.app, name="users")
 app.add_typer(auditing.app, name="audit")
+app.add_typer(index.app, name="index")
 app.command("settings")(engine.settings)
 app.command("run")(engine.run)
+app.command("health")(engine.health)
 app.command("version")(engine.version)
 
 

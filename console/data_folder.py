@@ -39,7 +39,7 @@ class DataFolder:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for part in (folder.log, folder.keys, folder.index, folder.recordings, folder.audit, folder.users):
                 part.mkdir(mode=0o700, exist_ok=True)
-            for part in (folder.state, folder.run, folder.logs, folder.metrics):
+            for part in (folder.state, folder.run, folder.logs, folder.metrics, folder.processes):
                 part.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
@@ -85,6 +85,11 @@ class DataFolder:
         return self.run / "metrics"
 
     @property
+    def processes(self) -> Path:
+        """One small file a process, see `console.signs_of_life`."""
+        return self.run / "processes"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -94,7 +99,10 @@ class DataFolder:
 
 
 class EngineLock:
-    """Held by the one engine of a data folder; the kernel releases it when that process ends, however it ends."""
+    """Held by the one engine of a data folder; the kernel releases it when that process ends, however it ends.
+
+    A stage that runs without a supervisor, as in a container, holds a share of it: an engine does not start beside.
+    """
 
     def __init__(self, folder: DataFolder) -> None:
         self._path = folder.run / "engine.lock"
@@ -121,13 +129,23 @@ class EngineLock:
         os.write(file, f"{os.getpid()}\n".encode())
         self._file = file
 
+    def share(self) -> None:
+        """Hold a share, beside other stages that run alone; beside an engine, whose lock it is, do nothing."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return
+        self._file = file
+
     def release(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def is_held(self) -> bool:
-        """Whether any engine, in this process or another, holds the lock now."""
+        """Whether any engine, or a stage alone, in this process or another, runs on the folder now."""
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:

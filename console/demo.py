@@ -24,7 +24,8 @@ from rich.text import Text
 
 from console.call_view import ROLE_STYLES, SEVERITY_STYLES, clock, words_as_text
 from console.data_folder import DataFolder
-from console.engine import AddressInUse, Engine
+from console.engine import Engine
+from console.http_socket import AddressInUse
 from console.settings import Settings
 from console.users import UserRole
 from console.wiring import Wiring

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from console.data_folder import DataFolder, EngineLock
-from console.settings import Settings
+from console.http_socket import listen
+from console.settings import ENVIRONMENT_PREFIX, Settings
 from console.stages import HTTP_FD_VARIABLE, SOCKETS_VARIABLE
-from console.supervisor import StageCommand, Supervisor, stage_argv
+from console.supervisor import Notes, StageCommand, Supervisor, stage_argv
 from console.wiring import Wiring
-from events.errors import CallwardenError
-from events.topics import TOPICS
-from telephony.sockets import CaptureSockets, SocketSettings, open_sockets
+from telephony.sockets import CaptureSockets, SocketSettings, open_rtp_sockets, open_sockets
 
 logger = logging.getLogger(__name__)
-
-_DAY_MS: Final = 86_400_000
-_TRIM_EVERY_S: Final = 600.0
-
-
-class AddressInUse(CallwardenError):
-    """The HTTP address cannot be listened on."""
 
 
 class Engine:
@@ -38,6 +26,8 @@ class Engine:
     ----------
     consumers_only
         Start neither capture nor console: enough to take recorded calls through the stages.
+    environment
+        More settings for the processes, as they stand in an environment.
     """
 
     def __init__(
@@ -49,18 +39,22 @@ class Engine:
         sip: tuple[str, int] | None = None,
         http: tuple[str, int] | None = None,
         consumers_only: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
+        self._environment = dict(environment or {})
+        self._sip = _at(settings.sockets, sip)
         self._lock = EngineLock(folder)
         self._lock.acquire()
         self._sockets: CaptureSockets | None = None
         self._http: socket.socket | None = None
         try:
             if not consumers_only:
-                self._sockets = open_sockets(_at(settings.sockets, sip))
-                self._http = _listen(*(http or (settings.engine.http_host, settings.engine.http_port)))
+                self._sockets = self._open_sockets()
+                self._http = listen(*(http or (settings.engine.http_host, settings.engine.http_port)))
             _empty(folder.metrics)
+            _empty(folder.processes)
             self._supervisor = Supervisor(
                 folder, self._commands(config), settings.supervisor, facts={"sip": self.sip_address}
             )
@@ -70,7 +64,7 @@ class Engine:
 
     @property
     def sip_address(self) -> str:
-        return "{}:{}".format(*self._sockets.sip_address) if self._sockets else ""
+        return f"{self._sip.sip_host}:{self._sip.sip_port}" if self._sockets else ""
 
     @property
     def http_address(self) -> str:
@@ -85,22 +79,44 @@ class Engine:
     def stop(self) -> None:
         self._supervisor.stop()
 
-    def run(self, on_ready: Callable[[], None]) -> None:
-        """Run until `stop`; `on_ready` is called once when every process is at work."""
+    def run(self, on_ready: Callable[[], None], on_notes: Callable[[Notes], None] = lambda notes: None) -> None:
+        """Run until `stop`.
+
+        Parameters
+        ----------
+        on_ready
+            Called once when calls and pages are accepted and every other process is at work or has said why not.
+        on_notes
+            Called whenever what keeps processes from their work has changed.
+        """
         _unpack_graph()
         self._supervisor.on_ready = on_ready
-        stop_trimming = threading.Event()
-        trimming = threading.Thread(target=self._trim, args=(stop_trimming,), name="trim", daemon=True)
-        trimming.start()
+        self._supervisor.on_notes = on_notes
         try:
             self._supervisor.run()
         finally:
-            stop_trimming.set()
-            trimming.join()
             self._close()
 
+    def _open_sockets(self) -> CaptureSockets:
+        if Wiring(self._folder, self._settings).endpoint() is None:
+            sockets = open_sockets(self._sip)
+            host, port = sockets.sip_address
+        else:
+            # That endpoint opens SIP sockets of its own: look now, while it can still be said, whether it can.
+            probe = open_sockets(replace(self._sip, legs=1, rtp_first_port=0))
+            host, port = probe.sip_address
+            probe.close()
+            sockets = open_rtp_sockets(self._sip)
+        self._sip = replace(self._sip, sip_host=host, sip_port=port)
+        return sockets
+
     def _commands(self, config: Path | None) -> list[StageCommand]:
-        metrics = {"PROMETHEUS_MULTIPROC_DIR": str(self._folder.metrics)}
+        shared = {
+            "PROMETHEUS_MULTIPROC_DIR": str(self._folder.metrics),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            **self._environment,
+        }
         commands: list[StageCommand] = []
 
         def add(stage: str, name: str | None = None, fds: tuple[int, ...] = (), **environment: str) -> None:
@@ -110,13 +126,23 @@ class Engine:
                     stage,
                     stage_argv(stage, self._folder, config),
                     fds,
-                    {**metrics, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment},
+                    {**shared, **environment},
                     above_others=stage == "capture",
+                    accepts=stage in ("capture", "console"),
                 )
             )
 
         if self._sockets is not None:
-            add("capture", None, tuple(self._sockets.fds()), **{SOCKETS_VARIABLE: self._sockets.to_environment()})
+            add(
+                "capture",
+                None,
+                tuple(self._sockets.fds()),
+                **{
+                    SOCKETS_VARIABLE: self._sockets.to_environment(),
+                    f"{ENVIRONMENT_PREFIX}SOCKETS__SIP_HOST": self._sip.sip_host,
+                    f"{ENVIRONMENT_PREFIX}SOCKETS__SIP_PORT": str(self._sip.sip_port),
+                },
+            )
         if self._http is not None:
             add("console", None, (self._http.fileno(),), **{HTTP_FD_VARIABLE: str(self._http.fileno())})
         workers = self._settings.engine.recogniser_workers
@@ -125,20 +151,6 @@ class Engine:
         for stage in ("redaction", "rules", "alerts", "archive", "indexer", "audit"):
             add(stage)
         return commands
-
-    def _trim(self, stop: threading.Event) -> None:
-        """Remove what the topics need not keep any longer."""
-        wiring = Wiring(self._folder, self._settings)
-        try:
-            while not stop.wait(_TRIM_EVERY_S):
-                now_ms = time.time_ns() // 1_000_000
-                for topic in TOPICS:
-                    for one in (topic, topic.dead_letter):
-                        wiring.log.trim(one, now_ms - int(topic.keep_days * _DAY_MS))
-        except CallwardenError as error:
-            logger.warning("Old events are not removed for now: %s", error)
-        finally:
-            wiring.close()
 
     def _close(self) -> None:
         if self._sockets is not None:
@@ -151,22 +163,6 @@ class Engine:
 def _at(settings: SocketSettings, address: tuple[str, int] | None) -> SocketSettings:
     """Return the settings with the command line's address instead."""
     return settings if address is None else replace(settings, sip_host=address[0], sip_port=address[1])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise AddressInUse(
-            f"Pages cannot be served at {host}:{port}: {os.strerror(error.errno or 0).lower()}; "
-            "choose another address with --http."
-        ) from None
-    return listener
 
 
 def _unpack_graph() -> None:

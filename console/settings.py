@@ -2,7 +2,8 @@
 
 Each section is the frozen settings object that lives beside the class it is for; this module only gathers them.
 Field ``page_size`` of section ``web`` is set in the file as ``page_size = 50`` under ``[web]``, and in the
-environment as ``CALLWARDEN_WEB__PAGE_SIZE=50``.
+environment as ``CALLWARDEN_WEB__PAGE_SIZE=50``; field ``advertised_host`` of the table ``[capture.sip]`` as
+``CALLWARDEN_CAPTURE__SIP__ADVERTISED_HOST``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ from console.web.services import WebSettings
 from console.web.sessions import SessionSettings
 from events.consumer import ConsumerSettings
 from events.errors import CallwardenError
+from events.kafka_settings import KafkaSettings
+from events.spilling_log import SpillSettings
 from events.sqlite_log import SqliteLogSettings
+from indexer.elastic_settings import ElasticIndexSettings
 from indexer.sqlite_index import SqliteIndexSettings
 from indexer.worker import IndexerSettings
 from recognizer.beam_search import BeamSearchSettings
@@ -66,7 +70,7 @@ class EngineSettings:
     index: Literal["sqlite", "elasticsearch"] = "sqlite"
     """Where calls are searched; for elasticsearch see the section [elasticsearch]."""
     endpoint: Literal["built-in", "pjsua2"] = "built-in"
-    """Which SIP stack answers calls; for pjsua2 see the section [pjsua2]."""
+    """Which SIP stack answers calls; for pjsua2 see the section [capture.pjsua]."""
 
     def __post_init__(self) -> None:
         if self.recogniser_workers < 1:
@@ -82,6 +86,8 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
     log: SqliteLogSettings = field(default_factory=SqliteLogSettings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    spill: SpillSettings = field(default_factory=SpillSettings)
     consumer: ConsumerSettings = field(default_factory=ConsumerSettings)
     sockets: SocketSettings = field(default_factory=SocketSettings)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
@@ -97,6 +103,7 @@ class Settings:
     bleep: BleepSettings = field(default_factory=BleepSettings)
     indexer: IndexerSettings = field(default_factory=IndexerSettings)
     index: SqliteIndexSettings = field(default_factory=SqliteIndexSettings)
+    elasticsearch: ElasticIndexSettings = field(default_factory=ElasticIndexSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     users: UserSettings = field(default_factory=UserSettings)
     sessions: SessionSettings = field(default_factory=SessionSettings)
@@ -118,12 +125,17 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     for name, value in environment.items():
         if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
             continue
-        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        section, *tables, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         if section not in types:
             raise SettingsRefused(
                 f"The variable {name} names a section of settings that does not exist: {section}."
             )
-        sections.setdefault(section, {})[key] = value
+        place = sections.setdefault(section, {})
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise SettingsRefused(f"The variable {name} names a table of settings where there is a value.")
+        place[key] = value
         where = f"{where} and the environment" if "environment" not in where else where
     made: dict[str, Any] = {}
     for section, values in sections.items():
@@ -149,25 +161,44 @@ def _from_file(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _section(kind: Any, section: str, values: Mapping[str, Any], where: str) -> Any:
-    known = {part.name for part in dataclasses.fields(kind)}
-    for key in values:
-        if key not in known:
-            raise SettingsRefused(f"The section [{section}] has no setting {key}, named in {where}.")
-    hints = get_type_hints(kind)
-    prepared = {key: _split_if_many(hints[key], value) for key, value in values.items()}
+    prepared = _prepared(kind, section, values, where)
     try:
-        return msgspec.convert(prepared, kind, strict=False)
+        return msgspec.convert(prepared, kind, strict=False, dec_hook=_from_plain)
     except msgspec.ValidationError as error:
         # The path in msgspec's text is "$.field"; the section makes it findable.
         message = str(error).replace("`$.", f"`{section}.")
         raise SettingsRefused(f"A setting in {where} is not valid: {message.rstrip('.')}.") from None
 
 
-def _split_if_many(hint: Any, value: Any) -> Any:
-    """An environment variable holds a tuple as words separated by commas."""
+def _prepared(kind: Any, section: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the values of a section as `msgspec` takes them; refuse those that it does not have."""
+    known = {part.name for part in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
+    prepared = {}
+    for key, value in values.items():
+        if key not in known:
+            raise SettingsRefused(f"The section [{section}] has no setting {key}, named in {where}.")
+        inner = hints[key]
+        if dataclasses.is_dataclass(inner) and isinstance(value, dict):
+            prepared[key] = _prepared(inner, f"{section}.{key}", value, where)
+        else:
+            prepared[key] = _plain_value(inner, value)
+    return prepared
+
+
+def _plain_value(hint: Any, value: Any) -> Any:
+    """An environment variable holds a tuple as words separated by commas, and nothing where there is no path."""
     if isinstance(value, str) and str(hint).startswith("tuple["):
         return [part.strip() for part in value.split(",") if part.strip()]
+    if value == "" and hint == Path | None:
+        return None
     return value
+
+
+def _from_plain(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
 
 
 def as_toml(settings: Settings) -> str:

@@ -20,12 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from console.data_folder import DataFolder
+from console.signs_of_life import PROCESS_VARIABLE, SILENT_AFTER_S, LifeState, read_sign
 from events import metrics
 from events.clock import Clock, SystemClock
 
 logger = logging.getLogger(__name__)
 
 READY_FD_VARIABLE = "CALLWARDEN_READY_FD"
+Notes = Mapping[str, Sequence[str]]
+"""What stands in the way of processes: their names, by the sentence that they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,14 @@ class SupervisorSettings:
     """A process that lived this long starts with the shortest delay again."""
     stop_within_s: float = 15.0
     """How long a process may take to stop by itself before it is killed."""
+    silent_after_s: float = SILENT_AFTER_S
+    """A process that has given no sign of life for so long is shown as down."""
+    hung_after_s: float = 120.0
+    """A process that has given no sign of life for so long is killed and started again."""
 
     def __post_init__(self) -> None:
+        if not 5 <= self.silent_after_s <= self.hung_after_s:
+            raise ValueError("silent_after_s must be at least 5 and not above hung_after_s.")
         if not 0 < self.first_restart_after_s <= self.longest_restart_after_s:
             raise ValueError("first_restart_after_s must be positive and not above longest_restart_after_s.")
 
@@ -53,6 +62,8 @@ class StageCommand:
     environment: Mapping[str, str] = field(default_factory=dict)
     above_others: bool = False
     """Capture has priority over everything."""
+    accepts: bool = False
+    """It accepts calls or pages: the engine is not ready before it is."""
 
 
 @dataclass(slots=True)
@@ -66,6 +77,11 @@ class _Child:
     restarts: int = 0
     failures_in_a_row: int = 0
     restart_at: float | None = None
+    note: str = ""
+    """What stands in its way, as it says."""
+    beats: int = -1
+    silent_s: float = 0.0
+    """How long its sign of life has not changed while we looked."""
 
 
 class Supervisor:
@@ -85,6 +101,10 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._children = [_Child(command) for command in commands]
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_notes: Callable[[Notes], None] = lambda notes: None
+        """Called when what stands in the way of processes has changed."""
+        self._told: Notes = {}
+        self._looked_at = self._clock.monotonic()
         self._facts = dict(facts or {})
         self._announced = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -141,11 +161,54 @@ class Supervisor:
                 child.restart_at = None
                 self._start(child)
                 changed = True
+        changed |= self._look_at_signs()
         if changed:
             self._write_health()
-            if not self._announced and all(child.ready for child in self._children):
-                self._announced = True
-                self.on_ready()
+            self._announce()
+
+    def _announce(self) -> None:
+        """Say once that the engine is at work: all processes are, or have said what keeps them from it."""
+        settled = all(child.ready or child.note for child in self._children)
+        must = [child for child in self._children if child.command.accepts]
+        if not self._announced and settled and all(child.ready for child in must):
+            self._announced = True
+            self.on_ready()
+        if not self._announced and not settled:
+            return
+        notes: dict[str, list[str]] = {}
+        for child in self._children:
+            if child.note:
+                notes.setdefault(child.note, []).append(child.command.name)
+        if notes != self._told:
+            self._told = notes
+            self.on_notes(notes)
+
+    def _look_at_signs(self) -> bool:
+        """Take in what processes tell of themselves; end those that hang. Return whether anything changed."""
+        now = self._clock.monotonic()
+        if now - self._looked_at < 0.5:
+            return False
+        # When we were stopped ourselves, the others were not silent for all of that time.
+        passed_s, self._looked_at = min(now - self._looked_at, 2.0), now
+        changed = False
+        for child in self._children:
+            sign = read_sign(self._folder.processes / f"{child.command.name}.json", 0.0)
+            if child.process is None or child.ready_pipe is None or sign is None or sign.pid != child.process.pid:
+                continue
+            if sign.note != child.note:
+                child.note, changed = sign.note, True
+            alive = sign.beats != child.beats or sign.state is LifeState.STARTING
+            child.beats = sign.beats
+            child.silent_s = 0.0 if alive else child.silent_s + passed_s
+            if child.silent_s >= self._settings.hung_after_s:
+                logger.warning(
+                    "The process %s has given no sign of life for %.0f s and is killed.",
+                    child.command.name,
+                    child.silent_s,
+                )
+                child.silent_s = 0.0
+                child.process.kill()
+        return changed
 
     def _hear(self, child: _Child) -> bool:
         assert child.ready_pipe is not None
@@ -157,6 +220,9 @@ class Supervisor:
         child.ready_pipe = None
         assert child.process is not None
         code = child.process.wait()
+        last = read_sign(self._folder.processes / f"{child.command.name}.json", 0.0)
+        told = last is not None and last.pid == child.process.pid and last.state is LifeState.STOPPED
+        child.note = last.note if told and last is not None else ""
         lived = self._clock.monotonic() - child.started_at
         child.failures_in_a_row = 1 if lived >= self._settings.healthy_after_s else child.failures_in_a_row + 1
         delay = min(
@@ -174,7 +240,12 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         ours, theirs = os.pipe2(os.O_CLOEXEC)
-        environment = {**os.environ, **child.command.environment, READY_FD_VARIABLE: str(theirs)}
+        environment = {
+            **os.environ,
+            **child.command.environment,
+            READY_FD_VARIABLE: str(theirs),
+            PROCESS_VARIABLE: child.command.name,
+        }
         output = open(self._folder.logs / f"{child.command.name}.log", "ab")  # noqa: SIM115 (handed down)
         try:
             child.process = subprocess.Popen(
@@ -191,6 +262,7 @@ class Supervisor:
             os.close(theirs)
             output.close()
         child.ready_pipe = ours
+        child.beats, child.silent_s = -1, 0.0
         child.started_at = self._clock.monotonic()
         child.started_at_ms = self._clock.now_ms()
 
@@ -218,11 +290,8 @@ class Supervisor:
             "pid": os.getpid(),
             "stages": {
                 child.command.name: {
-                    "state": "ready"
-                    if child.ready
-                    else "restarting"
-                    if child.restart_at is not None
-                    else "starting",
+                    "state": _state(child),
+                    "note": child.note,
                     "pid": child.process.pid if child.process else None,
                     "restarts": child.restarts,
                     "started_at_ms": child.started_at_ms,
@@ -231,6 +300,14 @@ class Supervisor:
             },
         }
         _write_atomically(self._folder.health_file, json.dumps(health))
+
+
+def _state(child: _Child) -> str:
+    if child.ready:
+        return "ready"
+    if child.restart_at is not None:
+        return "restarting"
+    return "waiting" if child.note else "starting"
 
 
 def _write_atomically(path: Path, text: str) -> None:
@@ -267,6 +344,11 @@ def _die_with(parent: int, *, above_others: bool) -> Callable[[], None]:
             pass  # only root may raise a priority; a lower one for the others has the same effect
 
     return hook
+
+
+def is_supervised() -> bool:
+    """Whether a supervisor started this process."""
+    return READY_FD_VARIABLE in os.environ
 
 
 def say_ready() -> None:

@@ -1,4 +1,4 @@
-"""Serves the console's pages on a socket that the supervisor opened."""
+"""Serves the console's pages on an open socket."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def services(wiring: Wiring) -> ConsoleServices:
         users=wiring.users,
         sessions=SessionStore(wiring.folder.users, wiring.users, wiring.clock, settings.sessions),
         feed=LiveFeed(wiring.new_log, wiring.sealer, wiring.index, wiring.clock),
-        health=HealthReader(wiring.folder, wiring.log),
+        health=HealthReader(wiring.folder, settings, wiring.log, wiring.index, wiring.clock),
         settings=settings.web,
         clock=wiring.clock,
     )
@@ -40,9 +40,12 @@ def services(wiring: Wiring) -> ConsoleServices:
 class _Server(uvicorn.Server):
     """Stops with its stage; signals are the stage's business."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_started: Callable[[], None], on_round: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_round = on_round
 
     def install_signal_handlers(self) -> None: ...
 
@@ -50,9 +53,19 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._on_started()
 
+    async def on_tick(self, counter: int) -> bool:
+        self._on_round()
+        return await super().on_tick(counter)
 
-def serve(wiring: Wiring, handle: int, on_ready: Callable[[], None], stop: threading.Event) -> None:
-    """Serve until `stop` is set."""
+
+def serve(
+    wiring: Wiring,
+    pages: socket.socket,
+    on_ready: Callable[[], None],
+    on_round: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Serve on the socket until `stop` is set; `on_round` is called several times a second by the loop."""
     offered = services(wiring)
     config = uvicorn.Config(
         create_app(offered),
@@ -62,7 +75,7 @@ def serve(wiring: Wiring, handle: int, on_ready: Callable[[], None], stop: threa
         timeout_graceful_shutdown=3,
         proxy_headers=False,
     )
-    server = _Server(config, on_ready)
+    server = _Server(config, on_ready, on_round)
 
     def leave_when_told() -> None:
         stop.wait()
@@ -72,6 +85,6 @@ def serve(wiring: Wiring, handle: int, on_ready: Callable[[], None], stop: threa
     threading.Thread(target=leave_when_told, name="leave", daemon=True).start()
     offered.feed.start()
     try:
-        server.run(sockets=[socket.socket(fileno=handle)])
+        server.run(sockets=[pages])
     finally:
         offered.feed.stop()

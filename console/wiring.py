@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from compliance.audit.audit_log import AuditLog
 from compliance.audit.checkpoint import SigningKey
@@ -12,19 +14,27 @@ from compliance.recordings.reader import RecordingReader
 from console.data_folder import DataFolder
 from console.settings import Settings
 from console.users import UserStore
+from events import metrics
 from events.clock import Clock, SystemClock
 from events.key_store import KeyStore, MasterKey
 from events.log import EventLog
 from events.sealing import Sealer
-from events.sqlite_log import SqliteLog
+from events.topics import TOPICS
 from indexer.index import CallIndex
-from indexer.sqlite_index import SqliteIndex
+
+if TYPE_CHECKING:
+    from events.spilling_log import SpillingLog
+    from telephony.endpoint import EndpointFactory
 
 MASTER_KEY_VARIABLE = "CALLWARDEN_MASTER_KEY"
+CLOCKS_DIFFER_S = 60.0
 
 
 class Wiring:
-    """One per process. Each part is opened when it is first asked for."""
+    """One per process. Each part is opened when it is first asked for, and its driver imported only then.
+
+    Opening a part asks nothing of a server: one that is away, or refuses us, is met where the part is used.
+    """
 
     def __init__(self, folder: DataFolder, settings: Settings) -> None:
         self.folder = folder
@@ -37,7 +47,59 @@ class Wiring:
 
     def new_log(self) -> EventLog:
         """Open the log once more: a member of a group of its own, for a thread that reads by itself."""
+        if self.settings.engine.event_log == "kafka":
+            from events.kafka_log import KafkaLog
+
+            return KafkaLog(self.settings.kafka, self.folder.state)
+        from events.sqlite_log import SqliteLog
+
         return SqliteLog(self.folder.log, self.settings.log)
+
+    @cached_property
+    def capture_log(self) -> EventLog:
+        """What capture writes to: the log itself, or with a spill on the local disk where it is another machine's."""
+        return self.log if self.spilling_log is None else self.spilling_log
+
+    @cached_property
+    def spilling_log(self) -> SpillingLog | None:
+        """None where the log is on the local disk anyway."""
+        if self.settings.engine.event_log != "kafka":
+            return None
+        from events.spilling_log import SpillingLog
+        from events.sqlite_log import SqliteLog
+
+        return SpillingLog(
+            self.new_log(),
+            self.folder.state / "spill",
+            lambda folder: SqliteLog(folder, self.settings.log),
+            self.settings.spill,
+            clock=self.clock,
+        )
+
+    def prepare_log(self) -> None:
+        """Check that the log can be used, and make the topics that are missing.
+
+        Raises
+        ------
+        LogUnavailable
+            In one sentence that names the setting to change: it is away, or it cannot be used as it is.
+        """
+        if self.settings.engine.event_log == "kafka":
+            from events.kafka_topics import prepare_topics
+
+            prepare_topics(self.settings.kafka, TOPICS, self.folder.state)
+
+    def clock_warning(self) -> str:
+        """Say in one sentence how this machine's clock differs from the log's, as `prepare_log` found it."""
+        if self.settings.engine.event_log != "kafka":
+            return ""
+        ahead_s = metrics.counted(metrics.KAFKA_CLOCK_OFFSET)
+        if abs(ahead_s) <= CLOCKS_DIFFER_S:
+            return ""
+        return (
+            f"The clock of {socket.gethostname()} is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} "
+            "that of the Kafka brokers; set both by NTP."
+        )
 
     @cached_property
     def keys(self) -> KeyStore:
@@ -51,7 +113,31 @@ class Wiring:
 
     @cached_property
     def index(self) -> CallIndex:
+        if self.settings.engine.index == "elasticsearch":
+            from indexer.elastic_index import ElasticIndex
+
+            return ElasticIndex(self.settings.elasticsearch, self.folder.state)
+        from indexer.sqlite_index import SqliteIndex
+
         return SqliteIndex(self.folder.index, self.settings.index)
+
+    def prepare_index(self) -> None:
+        """Check that the index can be used. Raises CallwardenError in one sentence while it cannot."""
+        self.index.status()
+
+    def endpoint(self) -> EndpointFactory | None:
+        """What makes capture's SIP endpoint; None for the built-in.
+
+        Raises
+        ------
+        CallwardenError
+            The module that it needs is not installed, or a setting cannot be followed.
+        """
+        if self.settings.engine.endpoint != "pjsua2":
+            return None
+        from telephony.pjsua_endpoint import factory
+
+        return factory(self.settings.capture.pjsua, self.settings.capture.sip, self.settings.sockets)
 
     @cached_property
     def signing_key(self) -> SigningKey:
@@ -74,7 +160,7 @@ class Wiring:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("log", "keys", "index", "audit_log", "users"):
+        for name in ("spilling_log", "log", "keys", "index", "audit_log", "users"):
             part = self.__dict__.pop(name, None)
             if part is not None and hasattr(part, "close"):
                 part.close()

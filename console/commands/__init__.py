@@ -1,6 +1,6 @@
 """The sub-commands of `callwarden`, a file for each thing that a person comes with.
 
-engine      up, run, settings, version
+engine      up, run, health, settings, version
 demo        demo
 calls       import, search, show
 rules       rules check, rules list

@@ -1,25 +1,42 @@
-"""`callwarden up`, `run`, `settings`, `version`."""
+"""`callwarden up`, `run`, `health`, `settings`, `version`."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 
 from console import stages
-from console.commands.options import ConfigOption, DataOption, out
+from console.commands.options import (
+    ConfigOption,
+    DataOption,
+    EndpointDriver,
+    EventLogDriver,
+    IndexDriver,
+    chosen_drivers,
+    err,
+    out,
+)
 from console.data_folder import DataFolder
 from console.engine import Engine
 from console.settings import as_toml, load_settings
+from console.supervisor import Notes
+from console.vitals import judge
 from events.errors import CallwardenError
 
 
 class AddressRefused(CallwardenError):
     """Not HOST:PORT."""
+
+
+class NotRunning(CallwardenError):
+    """Nothing runs that could be asked."""
 
 
 AddressOption = Annotated[str | None, typer.Option(metavar="HOST:PORT")]
@@ -43,16 +60,88 @@ def up(
     http: Annotated[
         str | None, typer.Option("--http", metavar="HOST:PORT", help="Where pages are served.")
     ] = None,
+    log: Annotated[
+        EventLogDriver | None, typer.Option("--log", help="Where stages leave events for each other: [kafka].")
+    ] = None,
+    index: Annotated[
+        IndexDriver | None, typer.Option("--index", help="Where calls are searched: [elasticsearch].")
+    ] = None,
+    endpoint: Annotated[
+        EndpointDriver | None, typer.Option("--endpoint", help="Which SIP stack answers calls: [pjsua2].")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Run the engine until Ctrl-C. Prints one line `ready sip=... http=...` when calls and pages are accepted."""
+    """Run the engine until Ctrl-C. Prints one line `ready sip=... http=...` when calls and pages are accepted.
+
+    What an option says goes before the settings, for every process of this engine. A broker or an index that is
+    away is no reason not to start: what cannot work yet is said in one sentence, and begins when it is there.
+    """
     logging.basicConfig(stream=sys.stderr, level="WARNING", format="%(asctime)s %(levelname)s %(message)s")
+    chosen = chosen_drivers(log, index, endpoint)
     engine = Engine(
-        DataFolder.at(data), load_settings(config), config, sip=parse_address(sip), http=parse_address(http)
+        DataFolder.at(data),
+        load_settings(config, {**os.environ, **chosen}),
+        config,
+        sip=parse_address(sip),
+        http=parse_address(http),
+        environment=chosen,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: engine.stop())
-    engine.run(lambda: print(f"ready sip={engine.sip_address} http={engine.http_address}", flush=True))  # noqa: T201
+    engine.run(
+        lambda: print(f"ready sip={engine.sip_address} http={engine.http_address}", flush=True),  # noqa: T201
+        Waiting().say,
+    )
+
+
+class Waiting:
+    """Says on standard error what processes wait for, and when they wait no more."""
+
+    def __init__(self) -> None:
+        self._waiting: frozenset[str] = frozenset()
+
+    def say(self, notes: Notes) -> None:
+        for sentence, names in notes.items():
+            _tell(f"{sentence} So {joined(names)} {'waits' if len(names) == 1 else 'wait'}.")
+        waiting = frozenset(name for names in notes.values() for name in names)
+        again = sorted(self._waiting - waiting)
+        if again:
+            _tell(f"{joined(again)} {'is' if len(again) == 1 else 'are'} at work again.")
+        self._waiting = waiting
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _tell(sentence: str) -> None:
+    err.print(f"callwarden: {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def health(
+    data: DataOption,
+    stage: Annotated[str | None, typer.Argument(help="One stage; without, all of the engine.")] = None,
+    alive: Annotated[
+        bool,
+        typer.Option(
+            "--alive", help="Ask only whether it lives: waiting for a server that is away is no failure."
+        ),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say how the engine, or one stage, does. Exit status 0 when it is at work, 1 with a sentence when not."""
+    if stage is not None and stage not in stages.STAGES:
+        raise stages.UnknownStage(f"There is no stage {stage!r}; the stages are {', '.join(stages.STAGES)}.")
+    if not (data.expanduser() / "run").is_dir():
+        raise NotRunning(f"No engine has run on the data folder {data}.")
+    silent_after_s = load_settings(config).supervisor.silent_after_s
+    verdict = judge(DataFolder.at(data).processes, stage, silent_after_s, alive)
+    if verdict.problems:
+        for problem in verdict.problems:
+            err.print(problem, style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+    out.print(verdict.sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def run(

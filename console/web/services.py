@@ -50,6 +50,20 @@ class StageHealth:
     lag: int | None = None
     """Events that wait for this stage; None where it reads none."""
     note: str = ""
+    age_s: float | None = None
+    """Since its last sign of life; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """Something that stages share: the event log, the index."""
+
+    name: str
+    what: str
+    """Driver and address."""
+    reachable: bool
+    note: str = ""
+    """What is wrong, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +73,13 @@ class Health:
     stages: tuple[StageHealth, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     """Label and value, for the administrator's page: version, disk space, addresses."""
+    parts: tuple[PartHealth, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What does not keep anything from working, but must be seen to; whole sentences."""
 
     @property
     def ok(self) -> bool:
-        return all(stage.running for stage in self.stages)
+        return all(stage.running for stage in self.stages) and all(part.reachable for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
