@@ -134,12 +134,17 @@ class KafkaCluster(_Server):
             "KAFKA_DATA": str(self.folder),
             "KAFKA_HEAP": heap,
             "KAFKA_EXTRA": ";".join(("broker.session.timeout.ms=3000", *properties)),
+            "KAFKA_PROPERTIES": str(self.folder / "more.properties"),
         }
 
     @property
     def bootstrap(self) -> str:
         """``host:port`` of every node, separated by commas."""
         return ",".join(f"127.0.0.1:{self.port + node}" for node in range(self.nodes))
+
+    def configure(self, properties: str) -> None:
+        """Set lines of ``server.properties`` that need this cluster's folder or port; before it is started."""
+        (self.folder / "more.properties").write_text(properties)
 
     def start(self) -> None:
         self._script("kafka/start-kafka.sh", "start", **self._environment)
@@ -198,6 +203,8 @@ class ElasticServer(_Server):
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
             _wait_for_end(pid)
+        # Dead, it may still wait to be reaped, and the start script would take it for alive.
+        (self.folder / "es.pid").unlink(missing_ok=True)
 
     def __enter__(self) -> ElasticServer:
         try:
