@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -13,8 +11,9 @@ from events import metrics
 from events.call_document import CallDocument
 from events.errors import StopConsumer
 from events.identity import CallId
-from indexer.elastic_connection import REQUIRE_ALIAS, ElasticConnection, ElasticUnavailable, RequestFailed, part
+from indexer.elastic_connection import REQUIRE_ALIAS, ElasticConnection, RequestFailed, part
 from indexer.elastic_document import RecordDamaged, tombstone, unpack_document
+from indexer.elastic_expunge import Expunger
 from indexer.elastic_layout import Layout
 from indexer.elastic_places import NOWHERE, Place, Places
 from indexer.elastic_schema import Names, slot_of
@@ -22,9 +21,6 @@ from indexer.elastic_search import Searcher
 from indexer.elastic_settings import ElasticIndexSettings
 from indexer.elastic_writer import Seen, SeenRevisions, Writer
 from indexer.index import CallQuery, PutOutcome, SearchPage
-
-_LOG: Final = logging.getLogger(__name__)
-_EXPUNGE_WITHIN_S: Final = 600.0
 
 
 class ElasticIndex:
@@ -51,6 +47,7 @@ class ElasticIndex:
         self._seen = SeenRevisions()
         self._writer = Writer(self._connection, self._names, self._settings, self._seen)
         self._searcher = Searcher(self._connection, self._names, self._settings)
+        self._expunger = Expunger(self._connection, self._settings)
 
     def check(self) -> None:
         """Look at server, cluster, clock and indices, and change nothing.
@@ -114,8 +111,9 @@ class ElasticIndex:
     def forget_all(self, calls: Sequence[CallId]) -> None:
         """Forget several calls at once; see `forget`.
 
-        A tombstone takes the place of each document, so that no write can come between. Elasticsearch keeps what
-        was replaced in its files until they are merged, so the files that hold it are rewritten here.
+        A tombstone takes the place of each document, so that no write can come between: they are gone from every
+        answer at once. Then the files that hold them are rewritten, which waits for Elasticsearch (some 30 s, the
+        same for one call and for thousands).
         """
         if not calls:
             return
@@ -137,8 +135,7 @@ class ElasticIndex:
                     raise
         for call in indexed:
             self._seen.drop(call)
-        for slot in sorted({place.slot for place in indexed.values()}):
-            self._expunge(slot)
+        self._expunger.expunge(sorted({self._names.slot(place.slot) for place in indexed.values()}))
 
     def is_forgotten(self, call: CallId) -> bool:
         self._layout.ready()
@@ -148,25 +145,3 @@ class ElasticIndex:
     def close(self) -> None:
         self._searcher.close()
         self._connection.close()
-
-    def _expunge(self, slot: str) -> None:
-        """Rewrite the files of a month that hold replaced documents, and let go of the translog."""
-        alias = self._names.slot(slot)
-        try:
-            self._connection.ask("POST", f"/{alias}/_refresh")
-            if not self._settings.expunge:
-                return
-            self._connection.ask("POST", f"/{alias}/_flush", parameters={"force": "true"})
-            self._connection.ask(
-                "POST",
-                f"/{alias}/_forcemerge",
-                parameters={"only_expunge_deletes": "true"},
-                timeout_s=_EXPUNGE_WITHIN_S,
-            )
-        except RequestFailed as failed:
-            if failed.status != 404:
-                raise
-        except ElasticUnavailable:
-            _LOG.warning(
-                "The files of %s could not be rewritten now; Elasticsearch's own merges will do it.", alias
-            )

@@ -43,8 +43,10 @@ class ElasticIndexSettings:
     highlights_per_call: int = 3
     page_snapshot_s: int = 60
     """How long the snapshot behind pages 2 and later is kept from one page to the next (point in time)."""
-    expunge: bool = True
-    """`forget` rewrites the files that still hold the forgotten words; False leaves that to Elasticsearch's merges."""
+    expunge_within_s: float = 90.0
+    """`forget` returns when no file of the index holds the words any more, which takes Elasticsearch some 30 s, and
+    gives up after this; 0 leaves the files to Elasticsearch's own merges, in which case they may hold the words for
+    months."""
     clock_tolerance_s: float = 300.0
     """A server's clock that differs by more than this is reported."""
     connections: int = 10
@@ -69,8 +71,10 @@ class ElasticIndexSettings:
             raise ValueError("[elasticsearch] bulk requests hold at least one document and one byte.")
         if not 0 <= self.highlights_per_call <= 100 or self.page_snapshot_s < 1:
             raise ValueError("[elasticsearch] shows 0 to 100 highlights a call and keeps pages for 1 s or longer.")
-        if self.clock_tolerance_s <= 0:
-            raise ValueError("[elasticsearch] clock_tolerance_s is longer than 0 s.")
+        if self.clock_tolerance_s <= 0 or self.expunge_within_s < 0:
+            raise ValueError(
+                "[elasticsearch] clock_tolerance_s is longer than 0 s and expunge_within_s 0 s or longer."
+            )
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,17 @@ def prefix_of(folder: Path) -> str:
 
 
 def settings_for(folder: Path) -> ElasticIndexSettings:
-    return ElasticIndexSettings(url=os.environ[ELASTICSEARCH_VARIABLE], prefix=prefix_of(folder), replicas=0)
+    return ElasticIndexSettings(
+        url=os.environ[ELASTICSEARCH_VARIABLE], prefix=prefix_of(folder), replicas=0, expunge_within_s=0
+    )
 
 
 def open_index(folder: Path) -> CallIndex:
     return ElasticIndex(settings_for(folder))
+
+
+def open_thorough_index(folder: Path) -> CallIndex:
+    return ElasticIndex(replace(settings_for(folder), expunge_within_s=90))
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +57,7 @@ def _swept(tmp_path: Path) -> Iterator[None]:
 
 class TestElasticIndex(CallIndexLaws):
     opener = staticmethod(open_index)
+    thorough_opener = staticmethod(open_thorough_index)
 
     def files_hold(self, folder: Path, word: str) -> bool:
         """The files lie on the server. They hold documents that can be found, and replaced ones until they are
