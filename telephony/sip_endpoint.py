@@ -42,7 +42,7 @@ from telephony.sip_transaction import (
     transaction_key,
 )
 from telephony.sip_transport import Address, Flow, SipTransport
-from telephony.sockets import CaptureSockets
+from telephony.sockets import CaptureSockets, host_towards
 
 logger = logging.getLogger(__name__)
 
@@ -348,7 +348,7 @@ class SipEndpoint:
     # Dialogs and answers
 
     def _new_dialog(self, request: SipMessage, target: str, flow: Flow) -> Dialog:
-        host = self._settings.advertised_host or self._host_for(flow.source[0])
+        host = self._settings.advertised_host or host_towards(flow.source[0], self._address[0])
         transport = ";transport=tcp" if flow.protocol == "TCP" else ""
         tag = secrets.token_hex(8)
         number, _ = request.cseq
@@ -476,14 +476,3 @@ class SipEndpoint:
                 await self._store(dialog)
             except CallwardenError as error:
                 logger.warning("The acknowledgement of call %s could not be stored: %s", dialog.call, error)
-
-    def _host_for(self, peer: str) -> str:
-        """Return the address of ours that `peer` reaches us under."""
-        if self._address[0] != "0.0.0.0":
-            return self._address[0]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((peer, 9))  # sends nothing, asks for the route only
-                return str(probe.getsockname()[0])
-            except OSError:
-                return "127.0.0.1"

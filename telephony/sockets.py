@@ -187,6 +187,18 @@ def _open(settings: SocketSettings, *, sip: bool) -> CaptureSockets:
     return CaptureSockets(udp, tcp, rtp)
 
 
+def host_towards(peer: str, bound: str) -> str:
+    """Return the address of ours that `peer` reaches us under; `bound` where that is one interface."""
+    if bound != "0.0.0.0":
+        return bound
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((peer, 9))  # sends nothing, asks for the route only
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
 def raise_file_limit(sockets: int) -> None:
     """Let this process hold `sockets` more files than usual.
 

@@ -16,9 +16,10 @@ from events.sealing import Sealer
 from events.spilling_log import SpillingLog
 from events.sqlite_log import SqliteLog
 from events.topics import CALL_AUDIO, CALL_LIFECYCLE, Topic
+from telephony import pjsua_endpoint
 from telephony.capture import Capture, CaptureSettings
 from telephony.sip_message import SipMessage
-from telephony.sockets import SocketSettings, open_sockets
+from telephony.sockets import SocketSettings, open_rtp_sockets, open_sockets
 from tests.builders.capture_bench import until
 
 
@@ -26,10 +27,19 @@ class CaptureHere:
     """Use as a context manager."""
 
     def __init__(
-        self, folder: Path, settings: CaptureSettings | None = None, legs: int = 6, log: EventLog | None = None
+        self,
+        folder: Path,
+        settings: CaptureSettings | None = None,
+        legs: int = 6,
+        log: EventLog | None = None,
+        endpoint: str = "built-in",
     ) -> None:
-        self.sockets = open_sockets(SocketSettings("127.0.0.1", 0, rtp_first_port=0, legs=legs))
-        self.sip = self.sockets.sip_address
+        at = SocketSettings("127.0.0.1", 0, rtp_first_port=0, legs=legs)
+        settings = settings or CaptureSettings()
+        make = None
+        if endpoint == "pjsua2":
+            make = pjsua_endpoint.factory(settings.pjsua, settings.sip, at)
+        self.sockets = open_sockets(at) if make is None else open_rtp_sockets(at)
         keys = KeyStore(folder / "keys", MasterKey(os.urandom(32)))
         self._sealer = Sealer(keys)
         self.log = log or SqliteLog(folder / "log")
@@ -38,15 +48,22 @@ class CaptureHere:
             self.log,
             self._sealer,
             keys,
-            settings or CaptureSettings(),
+            settings,
             self.sockets,
             folder / "capture",
             SystemClock(),
             room=lambda: spilling is None or spilling.has_room,
             spill=lambda: spilling and spilling.state,
+            endpoint=make,
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.capture.run, args=(self._stop,))
+
+    @property
+    def sip(self) -> tuple[str, int]:
+        address = self.capture.status().sip_address
+        assert address is not None
+        return address
 
     def __enter__(self) -> CaptureHere:
         self._thread.start()
