@@ -50,6 +50,7 @@ class Engine:
         self._sockets: CaptureSockets | None = None
         self._http: socket.socket | None = None
         try:
+            Wiring(folder, settings).check_here()
             if not consumers_only:
                 self._sockets = self._open_sockets()
                 self._http = listen(*(http or (settings.engine.http_host, settings.engine.http_port)))

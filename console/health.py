@@ -37,7 +37,7 @@ class HealthReader:
         self._clock = clock
         self._log = log
         self._lags = Probe(self._measure, "event log", clock)
-        self._index = Probe(index.status, "index", clock)
+        self._index = Probe(lambda: index.status(), "index", clock)
 
     def __call__(self) -> Health:
         lags, log_problem = self._lags()

@@ -21,7 +21,7 @@ from console.watched import EVENT_LOG, INDEX, WatchedIndex, WatchedLog
 from console.wiring import Wiring
 from events.audit_entry import Action
 from events.consumer import StageHandler, run_stage
-from events.errors import CallwardenError
+from events.errors import CallwardenError, RetryLater
 from events.identity import CallId
 from events.log import Group
 from events.spill_state import SpillMode
@@ -279,7 +279,11 @@ def _audit(process: Process) -> None:
     stage = Beating(wiring.audit_log, wiring.signing_key.public, log, wiring.sealer, wiring.clock)
     process.at_work()
     with housekeeping(wiring):
-        stage.run(process.stop)
+        try:
+            stage.run(process.stop)
+        except RetryLater as error:
+            # Only at the end, when all is signed: the event log gets the last entries at the next start.
+            logger.warning("%s", error)
 
 
 def _console(process: Process) -> None:

@@ -24,6 +24,7 @@ from indexer.index import CallIndex
 
 if TYPE_CHECKING:
     from events.spilling_log import SpillingLog
+    from indexer.elastic_index import ElasticIndex
     from telephony.endpoint import EndpointFactory
 
 MASTER_KEY_VARIABLE = "CALLWARDEN_MASTER_KEY"
@@ -113,17 +114,43 @@ class Wiring:
 
     @cached_property
     def index(self) -> CallIndex:
-        if self.settings.engine.index == "elasticsearch":
-            from indexer.elastic_index import ElasticIndex
-
-            return ElasticIndex(self.settings.elasticsearch, self.folder.state)
+        if self._elastic_index is not None:
+            return self._elastic_index
         from indexer.sqlite_index import SqliteIndex
 
         return SqliteIndex(self.folder.index, self.settings.index)
 
+    @cached_property
+    def _elastic_index(self) -> ElasticIndex | None:
+        if self.settings.engine.index != "elasticsearch":
+            return None
+        from indexer.elastic_index import ElasticIndex
+
+        return ElasticIndex(self.settings.elasticsearch, self.folder.state)
+
     def prepare_index(self) -> None:
-        """Check that the index can be used. Raises CallwardenError in one sentence while it cannot."""
-        self.index.status()
+        """Check that the index can be used.
+
+        Raises
+        ------
+        CallwardenError
+            In one sentence that names the setting to change: it is away, or it cannot be used as it is.
+        """
+        if self._elastic_index is not None:
+            self._elastic_index.check()
+
+    def check_here(self) -> None:
+        """Check what can be wrong on this machine alone, before anything starts.
+
+        Raises
+        ------
+        CallwardenError
+            A module is not installed, or a setting or a file that it names cannot be followed.
+        """
+        self.endpoint()
+        if self._elastic_index is not None:
+            self._elastic_index.close()
+            del self._elastic_index
 
     def endpoint(self) -> EndpointFactory | None:
         """What makes capture's SIP endpoint; None for the built-in.

@@ -102,11 +102,11 @@ class Waiting:
 
     def say(self, notes: Notes) -> None:
         for sentence, names in notes.items():
-            _tell(f"{sentence} So {joined(names)} {'waits' if len(names) == 1 else 'wait'}.")
+            _tell(f"{joined(names)} {'is' if len(names) == 1 else 'are'} not at work: {sentence}")
         waiting = frozenset(name for names in notes.values() for name in names)
         again = sorted(self._waiting - waiting)
         if again:
-            _tell(f"{joined(again)} {'is' if len(again) == 1 else 'are'} at work again.")
+            _tell(f"{joined(again)} {'is' if len(again) == 1 else 'are'} at work.")
         self._waiting = waiting
 
 

@@ -24,7 +24,7 @@ from console.web import render
 from console.web.services import ConsoleServices
 from console.web.sessions import Session
 from events.audit_entry import Action, Outcome
-from events.errors import CallwardenError, RetryLater
+from events.errors import CallwardenError, RetryLater, StopConsumer
 from events.metrics import REQUESTS_REFUSED, count
 
 _log: Final = logging.getLogger(__name__)
@@ -206,7 +206,8 @@ def refusal(visit: Visit, error: Exception) -> Response:
             _log.error("%s", error)
             status, cause = 503, "audit_unavailable"
             text = "The audit log cannot be written now, so nothing can be shown; please try again later."
-        case RetryLater():
+        case RetryLater() | StopConsumer():
+            # Of something behind the pages, which is away or has to be set otherwise; the visitor did nothing wrong.
             _log.warning("%s", error)
             status, text, cause = 503, str(error), "unavailable"
         case CallwardenError():

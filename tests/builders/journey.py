@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from console.data_folder import DataFolder
@@ -21,9 +22,9 @@ PARTIES = (
 )
 
 
-def wired(data: Path) -> Wiring:
+def wired(data: Path, environment: Mapping[str, str] | None = None) -> Wiring:
     """The parts of the engine on `data`, opened beside it."""
-    return Wiring(DataFolder.at(data), load_settings(None, {}))
+    return Wiring(DataFolder.at(data), load_settings(None, environment or {}))
 
 
 def piece(from_s: float, to_s: float) -> tuple[bytes, bytes]:
