@@ -14,18 +14,26 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 
 from events.errors import CallwardenError, LogUnavailable
+from events.kafka_diagnosis import nobody_there, refused_credentials, why_unreachable
 from events.kafka_settings import KafkaRefused, KafkaSettings
 
 _log = logging.getLogger(__name__)
 
 _MAX_POLL_S: Final = 300
+_ABSENT: Final = (
+    kafka_errors.KafkaTimeoutError,
+    kafka_errors.NodeNotReadyError,
+    kafka_errors.KafkaConnectionError,
+    OSError,
+)
 OLDEST_BROKER: Final = (2, 5)
 """From 2.5 on a producer that was told of a gap in its numbers goes on by itself (KIP-360)."""
 
 
 def new_producer(settings: KafkaSettings) -> Any:
     """Connect a producer that never gives up a record by itself; `delivery_timeout_ms` would kill it for good."""
-    return KafkaProducer(
+    return _opened(
+        KafkaProducer,
         **_common(settings),
         acks="all",
         enable_idempotence=True,
@@ -40,7 +48,8 @@ def new_producer(settings: KafkaSettings) -> Any:
 
 def new_consumer(settings: KafkaSettings, **more: Any) -> Any:
     """Connect a consumer that commits nothing by itself."""
-    return KafkaConsumer(
+    return _opened(
+        KafkaConsumer,
         **_common(settings),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -73,7 +82,31 @@ def new_reader(settings: KafkaSettings) -> Any:
 
 
 def new_admin(settings: KafkaSettings) -> Any:
-    return KafkaAdminClient(**{k: v for k, v in _common(settings).items() if k != "allow_auto_create_topics"})
+    """Connect an administrator's client. Raises LogUnavailable, which says why in one sentence."""
+    options = _common(settings)
+    del options["allow_auto_create_topics"]
+    try:
+        return _opened(KafkaAdminClient, **options)
+    except _ABSENT:
+        # What the client met on its way is not in its error, which says only that time is up.
+        raise why_unreachable(settings, options.get("ssl_context")) from None
+
+
+def _opened(kind: Any, **options: Any) -> Any:
+    """Return a new client of the library, which leaves its thread and sockets behind when it fails to open."""
+    made: list[Any] = []
+
+    def connection(**more: Any) -> Any:
+        made.append(kind.DEFAULT_CONFIG["kafka_client"](**more))
+        return made[-1]
+
+    try:
+        return kind(**options, kafka_client=connection)
+    except BaseException:
+        for client in made:
+            client.close()
+            client._manager._net.stop()
+        raise
 
 
 def _common(settings: KafkaSettings) -> dict[str, Any]:
@@ -133,9 +166,7 @@ def translated(settings: KafkaSettings, error: BaseException, what: str) -> LogU
     """Return our own error for one of the library's. Its text is not passed on."""
     where = settings.bootstrap
     if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-        return KafkaRefused(
-            f"The Kafka brokers at {where} refuse the credentials; set [kafka] sasl_username and sasl_password."
-        )
+        return refused_credentials(settings)
     if isinstance(error, kafka_errors.UnsupportedSaslMechanismError | kafka_errors.IllegalSaslStateError):
         return KafkaRefused(
             f"The Kafka brokers at {where} do not take {settings.sasl_mechanism or 'connections without SASL'}; "
@@ -152,14 +183,9 @@ def translated(settings: KafkaSettings, error: BaseException, what: str) -> LogU
             f"The Kafka brokers at {where} are of a version that is not supported; "
             f"set [kafka] bootstrap to a cluster of version {oldest} or later."
         )
-    absent = (kafka_errors.KafkaTimeoutError, kafka_errors.NodeNotReadyError, kafka_errors.KafkaConnectionError)
-    if isinstance(error, (*absent, OSError)):
+    if isinstance(error, _ABSENT):
         return nobody_there(settings)
     return LogUnavailable(f"The Kafka brokers at {where} cannot {what} now ({type(error).__name__}).")
-
-
-def nobody_there(settings: KafkaSettings) -> LogUnavailable:
-    return LogUnavailable(f"No Kafka broker answers at {settings.bootstrap}; start it or set [kafka] bootstrap.")
 
 
 # The library's log
@@ -180,7 +206,7 @@ class _Calm(logging.Handler):
             if now < self._next.get(place, 0.0):
                 return
             self._next[place] = now + 60.0
-        _log.info("The Kafka client says: %s", record.getMessage())
+        _log.debug("The Kafka client says: %s", record.getMessage())
 
 
 _calm = _Calm()

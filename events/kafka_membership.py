@@ -20,7 +20,8 @@ from kafka import errors as kafka_errors
 
 from events.errors import LogUnavailable
 from events.kafka_assignor import ByNumberAssignor
-from events.kafka_connection import in_our_words, new_member, nobody_there, translated
+from events.kafka_connection import in_our_words, new_member, translated
+from events.kafka_diagnosis import nobody_there
 from events.kafka_settings import KafkaRefused, KafkaSettings
 
 _log = logging.getLogger(__name__)
@@ -206,11 +207,17 @@ class KafkaMembership:
             if self._away_since is None:
                 self._away_since = time.monotonic()
             consumer.poll(timeout_ms=_POLL_MS, max_records=1)
-            return bool(coordinator.stable() and not coordinator.need_rejoin())
+            return self._at_rest(coordinator)
         consumer.poll(timeout_ms=0, max_records=1)
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._rejoin, _TICK_S)
-        return bool(coordinator.stable())
+        return self._at_rest(coordinator)
+
+    @staticmethod
+    def _at_rest(coordinator: Any) -> bool:
+        return bool(
+            coordinator.stable() and not coordinator.need_rejoin() and not coordinator.coordinator_unknown()
+        )
 
     def _note(self, error: BaseException) -> None:
         trouble = (

@@ -14,7 +14,8 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from events import metrics
-from events.kafka_connection import OLDEST_BROKER, in_our_words, new_admin, new_producer, nobody_there
+from events.kafka_connection import OLDEST_BROKER, in_our_words, new_admin, new_producer
+from events.kafka_diagnosis import nobody_there
 from events.kafka_settings import KafkaRefused, KafkaSettings
 from events.topics import Topic
 
@@ -79,15 +80,18 @@ class KafkaCluster:
         Raises LogUnavailable; `what` completes "Kafka cannot ...".
         """
         admin = self._opened()
-        deadline = time.monotonic() + self.settings.request_within_s
         with in_our_words(self.settings, what):
-            while True:
-                try:
-                    return question(admin)
-                except (kafka_errors.RetriableError, kafka_errors.UnknownBrokerIdError):
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(_AGAIN_S)
+            return self._patiently(lambda: question(admin))
+
+    def _patiently(self, question: Callable[[], _T]) -> _T:
+        deadline = time.monotonic() + self.settings.request_within_s
+        while True:
+            try:
+                return question()
+            except (kafka_errors.RetriableError, kafka_errors.UnknownBrokerIdError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_AGAIN_S)
 
     def ensure(self, topics: Iterable[Topic]) -> None:
         """Create those of `topics` that are missing, and check the others. Each is looked at once."""
@@ -139,7 +143,7 @@ class KafkaCluster:
             version = admin.config["api_version"] or admin._manager.broker_version
             if version < OLDEST_BROKER:
                 raise kafka_errors.UnrecognizedBrokerVersion
-            self._remember(str(admin.describe_cluster()["cluster_id"]))
+            self._remember(str(self._patiently(admin.describe_cluster)["cluster_id"]))
         except BaseException:
             admin.close()
             raise

@@ -14,7 +14,8 @@ from kafka.partitioner.default import murmur2
 
 from events import metrics
 from events.errors import LogUnavailable
-from events.kafka_connection import in_our_words, new_producer, nobody_there
+from events.kafka_connection import in_our_words, new_producer
+from events.kafka_diagnosis import nobody_there
 from events.kafka_record import headers_of
 from events.kafka_settings import KafkaSettings
 from events.kafka_topics import KafkaCluster, close_producer, topic_name
