@@ -29,7 +29,7 @@ def main_log(folder: Path) -> EventLog:
         return GatedLog(SqliteLog(folder / "log"), lambda topic: (folder / "away").exists())
     from tests.builders.kafka_logs import kafka_log
 
-    return kafka_log(bootstrap, os.environ["TEST_KAFKA_PREFIX"])
+    return kafka_log(bootstrap, os.environ["TEST_KAFKA_PREFIX"], append_within_s=1.0)
 
 
 def main() -> None:

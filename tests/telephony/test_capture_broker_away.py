@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from events.codec import Record
 from events.errors import LogUnavailable
 from events.lifecycle import CallEnded, CallStarted, LegAdded
 from events.log import Event, EventLog
+from events.metrics import AUDIO_BLOCKS, counted
 from events.spill_state import SpillMode
 from events.spilling_log import SpillingLog, SpillSettings
 from events.sqlite_log import SqliteLog
@@ -23,6 +26,8 @@ from tests.builders.capture_here import CaptureHere
 from tests.builders.gated_log import AWAY, GatedLog
 from tests.builders.spoken import PARTIES, Speaking, check_leg
 from tests.contracts.event_log_workers import make_event
+from tests.services.needed import own_servers, services
+from tests.services.servers import KafkaCluster
 
 LEGS = (Encoding.PCMU, Encoding.PCMA)
 
@@ -138,10 +143,31 @@ class SpillBench(CaptureBench):
 
     child = Path(__file__).parent / "capture_spilling_child.py"
 
+    def open_log(self) -> EventLog:
+        return opened_kafka(*at) if (at := kafka_address()) else super().open_log()
+
     def spilling(self) -> int:
         """Return how many records wait on the disk, as the process tells."""
         status = self.status()
         return 0 if status is None or status.spill is None or not self.is_ready() else status.spill.records
+
+    def has_told_all(self) -> bool:
+        """Tell whether no call is up and everything of those that were is in the log."""
+        status = self.status()
+        return status is not None and status.calls == 0 and self.written_down() and self.spilling() == 0
+
+
+def check_killed(bench: SpillBench, call: PlacedCall, sent: Sequence[bytes], kills: int) -> None:
+    """Check that what is missing is only what a killed process had not written down, and that it is marked."""
+    events = bench.events(CALL_AUDIO)
+    values: dict[str, bytes] = {}
+    for event, _ in events:
+        assert values.setdefault(event.id, event.value) == event.value, "One id, two contents."
+    for leg in (0, 1):
+        total, gaps = check_leg(blocks_of([record for _, record in events], leg), sent[leg])
+        assert set(gaps) <= {GapCause.DOWN, GapCause.SILENT}
+        assert total + gaps[GapCause.DOWN] == 160 * call.streams[leg].sent_packets
+        assert gaps[GapCause.DOWN] < kills * 4000
 
 
 @pytest.mark.slow
@@ -163,13 +189,80 @@ def test_capture_killed_while_the_log_is_away_loses_nothing_that_was_acknowledge
             until(lambda: bench.written_down() and bench.spilling() == 0)
         assert call.hang_up().status == 200
         until(lambda: any(isinstance(one, CallEnded) for one in bench.lifecycle()))
-        events = bench.events(CALL_AUDIO)
+        check_killed(bench, call, sent, kills=2)
         bench.stop()
-    values: dict[str, bytes] = {}
-    for event, _ in events:
-        assert values.setdefault(event.id, event.value) == event.value, "One id, two contents."
-    for leg in (0, 1):
-        total, gaps = check_leg(blocks_of([record for _, record in events], leg), sent[leg])
-        assert set(gaps) <= {GapCause.DOWN, GapCause.SILENT}
-        assert total + gaps[GapCause.DOWN] == 160 * call.streams[leg].sent_packets
-        assert gaps[GapCause.DOWN] < 2 * 4000, "Missing is only what a killed process had not written down."
+
+
+# The same with a real broker
+
+
+def kafka_address() -> tuple[str, str] | None:
+    """Return what capture processes started from here are told about a Kafka cluster."""
+    bootstrap = os.environ.get("TEST_KAFKA")
+    return (bootstrap, os.environ["TEST_KAFKA_PREFIX"]) if bootstrap else None
+
+
+def opened_kafka(bootstrap: str, prefix: str) -> EventLog:
+    from tests.builders.kafka_logs import kafka_log
+
+    return kafka_log(bootstrap, prefix, append_within_s=1.0)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[KafkaCluster]:
+    own_servers()
+    with KafkaCluster(1) as cluster:
+        yield cluster
+
+
+@services
+def test_a_real_broker_is_killed_and_comes_back_while_people_speak(tmp_path: Path, broker: KafkaCluster) -> None:
+    sent = [speech(6), speech(7)]
+    log = spilling(tmp_path, opened_kafka(broker.bootstrap, "speaking."))
+    with CaptureHere(tmp_path, log=log) as here:
+        first = Caller(here.sip).call(LEGS, parties=PARTIES)
+        with Speaking(first, sent[0]):
+            before = counted(AUDIO_BLOCKS)
+            until(lambda: counted(AUDIO_BLOCKS) > before + 10)
+            broker.signal_node(1, signal.SIGKILL)
+            until(lambda: log.state.mode is SpillMode.SPILLING)
+            second = Caller(here.sip).call(LEGS, parties=PARTIES)
+            with Speaking(second, sent[1]):
+                until(lambda: log.state.records > 100)
+            assert second.hang_up().status == 200
+            broker.start_node(1)
+            until(lambda: log.state.mode is SpillMode.DIRECT, within_s=60)
+        assert first.hang_up().status == 200
+        until(lambda: (here.capture.status().calls, here.capture.status().backlog) == (0, 0))
+        audio = check_events(here.events(CALL_AUDIO))
+        lifecycle = check_events(here.events(CALL_LIFECYCLE))
+    assert sum(isinstance(one, CallEnded) for one in lifecycle) == 2
+    begun = [one for one in lifecycle if isinstance(one, CallStarted)]
+    order = [one.call for one in sorted(begun, key=lambda one: one.started_at_ms)]
+    for number, call in enumerate((first, second)):
+        check_call(of_call(audio, number, order), call, sent[number])
+
+
+@services
+def test_capture_is_killed_while_a_real_broker_is_away(
+    tmp_path: Path, broker: KafkaCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KAFKA", broker.bootstrap)
+    monkeypatch.setenv("TEST_KAFKA_PREFIX", "killed.")
+    sent = speech(8)
+    with SpillBench(tmp_path) as bench:
+        call = Caller(bench.sip).call(LEGS, parties=PARTIES)
+        with Speaking(call, sent):
+            until(bench.written_down)
+            broker.signal_node(1, signal.SIGKILL)
+            until(lambda: bench.spilling() > 60)
+            bench.kill()
+            bench.start()
+            until(lambda: bench.spilling() > 120)
+            broker.start_node(1)
+            until(lambda: bench.written_down() and bench.spilling() == 0, within_s=60)
+        assert call.hang_up().status == 200
+        until(bench.has_told_all)
+        assert sum(isinstance(one, CallEnded) for one in bench.lifecycle()) == 1
+        check_killed(bench, call, sent, kills=1)
+        bench.stop()

@@ -1,0 +1,62 @@
+"""Faults of real brokers, and of processes that use them: nothing lost, nothing doubled (a quick share of them).
+
+All of them, for as long as they last in a contact centre: `python -m tests.services.faults.kafka_faults`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services.faults.kafka_faults import (
+    Outcome,
+    broker_killed_once,
+    consumer_killed,
+    leader_killed,
+    rebalance,
+    site,
+    under_load,
+)
+from tests.services.needed import own_servers, services
+from tests.services.servers import KafkaCluster
+
+pytestmark = services
+QUICK = 0.2
+
+
+@pytest.fixture(scope="module")
+def one_broker() -> Iterator[KafkaCluster]:
+    own_servers()
+    with KafkaCluster(1) as cluster:
+        yield cluster
+
+
+def check(outcome: Outcome, doubled: int = 0) -> None:
+    found = outcome.account
+    assert found.sent > 1000
+    assert (found.lost, outcome.missed, found.contradictory, found.out_of_order) == (0, 0, 0, 0)
+    assert found.doubled <= doubled
+
+
+def test_a_killed_broker(one_broker: KafkaCluster) -> None:
+    check(under_load("killed", broker_killed_once, site(one_broker, QUICK)))
+
+
+def test_a_stage_that_is_killed_in_the_middle_of_a_batch(one_broker: KafkaCluster) -> None:
+    outcome = consumer_killed("killed", site(one_broker, QUICK))
+    # The results of one batch were in the log, its positions not committed: they come again, under the same ids.
+    check(outcome, doubled=256)
+    assert outcome.account.doubled > 0
+
+
+def test_members_that_join_and_leave_during_calls(one_broker: KafkaCluster) -> None:
+    outcome = rebalance("rebalance", site(one_broker, QUICK))
+    check(outcome)
+    assert outcome.handled_twice == 0
+
+
+def test_the_leader_of_three_killed() -> None:
+    own_servers()
+    with KafkaCluster(3) as cluster:
+        check(under_load("leader", leader_killed, site(cluster, QUICK)))
