@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import elastic_transport
@@ -23,6 +23,7 @@ from events.errors import CallwardenError, RetryLater, StopConsumer
 from indexer.elastic_settings import ElasticIndexSettings
 
 _LOG: Final = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _PASSES_BY_ITSELF: Final = frozenset({408, 425, 429, 502, 503, 504})
 _JSON: Final = {"accept": "application/json", "content-type": "application/json"}
 _LINES: Final = {"accept": "application/json", "content-type": "application/x-ndjson"}
@@ -128,9 +129,8 @@ class ElasticConnection:
         parameters: Mapping[str, str] = NO_PARAMETERS,
     ) -> list[dict[str, Any]]:
         """Send a bulk request; return the outcome of each action, in order. Raises as `ask` does."""
-        body = b"\n".join(lines) + b"\n"
-        answer = self._patiently(patience_s, lambda: self._once("POST", "/_bulk", body, _LINES, parameters, None))
-        return [next(iter(item.values())) for item in answer["items"]]
+        sent = list(lines)
+        return self._patiently(patience_s, lambda: self._bulk_once(sent, parameters))
 
     def check_item(self, outcome: Mapping[str, Any]) -> None:
         """Raise what one outcome of a bulk request means, where it is not success."""
@@ -147,7 +147,25 @@ class ElasticConnection:
     def close(self) -> None:
         self._client.close()
 
-    def _patiently(self, patience_s: float | None, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def bulk_all(
+        self, lines: Sequence[bytes], parameters: Mapping[str, str] = NO_PARAMETERS
+    ) -> list[dict[str, Any]]:
+        """Send actions that may be done twice until each succeeded, or was told 404. Raises as `ask` does."""
+
+        def once() -> list[dict[str, Any]]:
+            outcomes = self._bulk_once(lines, parameters)
+            for outcome in outcomes:
+                if outcome["status"] != 404:
+                    self.check_item(outcome)
+            return outcomes
+
+        return self._patiently(None, once)
+
+    def _bulk_once(self, lines: Iterable[bytes], parameters: Mapping[str, str]) -> list[dict[str, Any]]:
+        answer = self._once("POST", "/_bulk", b"\n".join(lines) + b"\n", _LINES, parameters, None)
+        return [next(iter(item.values())) for item in answer["items"]]
+
+    def _patiently(self, patience_s: float | None, action: Callable[[], _T]) -> _T:
         patience_s = self._settings.patience_s if patience_s is None else patience_s
         retrying = Retrying(
             retry=retry_if_exception_type(ElasticUnavailable),

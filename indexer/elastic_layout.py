@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,14 @@ from indexer.elastic_settings import ElasticIndexSettings
 
 CLUSTER_FILE: Final = "elasticsearch-cluster"
 _LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    slot: str
+    index: str
+    version: int
+    """Of its mapping."""
 
 
 class Layout:
@@ -75,6 +84,24 @@ class Layout:
         if not self._exists(f"/_alias/{alias}"):
             self._create(self._names.index(slot, 1), {self._names.calls: {}, alias: {"is_write_index": True}})
         self._slots.add(slot)
+
+    def look_again(self) -> None:
+        """Forget which months there are: some were made or removed."""
+        self._slots.clear()
+
+    def months(self) -> list[Month]:
+        """Return all months, oldest first, the undated calls last."""
+        aliases = self._connection.ask("GET", f"/_alias/{self._names.calls}-*")
+        mappings = self._connection.ask("GET", f"/{self._names.calls}/_mapping")
+        found: list[Month] = []
+        for index, held in aliases.items():
+            version = int(mappings.get(index, {}).get("mappings", {}).get("_meta", {}).get("version", 0))
+            found += [
+                Month(alias.removeprefix(self._names.slot("")), index, version)
+                for alias in held["aliases"]
+                if alias != self._names.calls
+            ]
+        return sorted(found, key=lambda month: month.slot)
 
     def _check_cluster(self, identity: str) -> None:
         """Remember the first cluster; another one behind the same address would have none of our calls."""

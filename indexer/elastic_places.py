@@ -9,6 +9,7 @@ month's index, so that a late write cannot bring back what retention or an erasu
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from indexer.elastic_schema import Names
 NOWHERE: Final = ""
 """The place of a call that was forgotten before anything of it came."""
 _MOST_KEPT: Final = 100_000
+_KEPT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,16 @@ class Place:
 
 
 class Places:
-    """Entries are read from the server once and kept; only `forgotten` can change behind our back, which is
-    why it is also in the call's place itself (see `elastic_document.tombstone`)."""
+    """Entries are read from the server and kept for a while. Only `forgotten` changes behind our back, so it is
+    also in the call's place itself (see `elastic_document.tombstone`); and when the call's month was let go, its
+    writers ask anew."""
 
     def __init__(self, connection: ElasticConnection, names: Names) -> None:
         self._connection = connection
         self._names = names
         self._lock = threading.Lock()
-        self._known: OrderedDict[CallId, Place] = OrderedDict()
+        self._known: OrderedDict[CallId, tuple[Place, float]] = OrderedDict()
+        """Place, and until when (monotonic) it is believed."""
 
     def find(self, call: CallId, patience_s: float | None = None, fresh: bool = False) -> Place | None:
         """Return where the call is; with `fresh`, ask the server in any case."""
@@ -75,8 +79,7 @@ class Places:
         for call, place in marked.items():
             lines.append(msgspec.json.encode({"index": {"_index": self._names.places, "_id": call}}))
             lines.append(_encoded(place))
-        for outcome in self._connection.bulk(lines, parameters=REQUIRE_ALIAS):
-            self._connection.check_item(outcome)
+        self._connection.bulk_all(lines, REQUIRE_ALIAS)
         self._keep(marked)
 
     def _read(self, calls: Sequence[CallId], patience_s: float | None = None) -> dict[CallId, Place]:
@@ -93,14 +96,21 @@ class Places:
 
     def _recall(self, call: CallId) -> Place | None:
         with self._lock:
-            place = self._known.get(call)
-            if place is not None:
-                self._known.move_to_end(call)
-            return place
+            place, until = self._known.get(call, (None, 0.0))
+            return place if until > time.monotonic() else None
 
-    def _keep(self, places: Mapping[CallId, Place] | Iterable[tuple[CallId, Place]]) -> None:
+    def drop(self, calls: Iterable[CallId]) -> None:
+        """Ask the server next time."""
         with self._lock:
-            self._known.update(places)
+            for call in calls:
+                self._known.pop(call, None)
+
+    def _keep(self, places: Mapping[CallId, Place]) -> None:
+        until = time.monotonic() + _KEPT_S
+        with self._lock:
+            for call, place in places.items():
+                self._known[call] = place, until
+                self._known.move_to_end(call)
             while len(self._known) > _MOST_KEPT:
                 self._known.popitem(last=False)
 

@@ -44,8 +44,9 @@ class Names:
         """The alias of one month."""
         return f"{self.calls}-{slot}"
 
-    def index(self, slot: str, generation: int) -> str:
-        return f"{self.calls}-{slot}-v{mapping_version()}-{generation:06d}"
+    def index(self, slot: str, generation: int, copy: str = "") -> str:
+        """The name of a month's index; `copy` tells apart those that are made at the same time."""
+        return f"{self.calls}-{slot}-v{mapping_version()}-{generation:06d}{copy and '-'}{copy}"
 
     @property
     def index_pattern(self) -> str:
@@ -53,7 +54,7 @@ class Names:
 
     def generation(self, index: str) -> int:
         """The generation in the name of an index, 0 where it has none."""
-        match = re.search(r"-v\d+-(\d{6,})$", index)
+        match = re.search(r"-v\d+-(\d{6,})(-[0-9a-f]+)?$", index)
         return int(match[1]) if match else 0
 
 
@@ -95,6 +96,8 @@ def places_template(names: Names, settings: ElasticIndexSettings) -> dict[str, A
 def _template(file: str, pattern: str, settings: ElasticIndexSettings) -> dict[str, Any]:
     body: dict[str, Any] = msgspec.json.decode(_file(file))
     body["index_patterns"] = [pattern]
+    # A write to an index that is gone must fail, not make an empty one without aliases.
+    body["allow_auto_create"] = False
     index = body["template"]["settings"]["index"]
     index["number_of_shards"] = settings.shards if file == "calls.json" else 1
     index["number_of_replicas"] = settings.replicas

@@ -97,7 +97,7 @@ class Searcher:
         parameters = {"search_type": "dfs_query_then_fetch", "allow_partial_search_results": "false"}
         try:
             if snapshot is None:
-                return self._ask("POST", f"/{self._names.calls}/_search", body, parameters)
+                return self._on_alias(body, parameters)
             pit = {"id": snapshot, "keep_alive": self._keep_alive}
             return self._ask("POST", "/_search", {**body, "pit": pit}, parameters)
         except RequestFailed as failed:
@@ -106,6 +106,15 @@ class Searcher:
                     "The search is too large or too deep to be answered; make its text simpler."
                 ) from None
             raise
+
+    def _on_alias(self, body: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return self._ask("POST", f"/{self._names.calls}/_search", body, parameters)
+        except RequestFailed as failed:
+            if failed.status != 404:
+                raise
+        # A month was rebuilt or let go between two steps of the search.
+        return self._ask("POST", f"/{self._names.calls}/_search", body, parameters)
 
     def _highlights(
         self, condition: Condition, calls: list[str], snapshot: str | None

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +45,8 @@ class Seen:
     """0 where nothing was."""
     seq_no: int = -1
     primary_term: int = -1
+    index: str = ""
+    """Sequence numbers are of this very index: after a rebuild they mean nothing."""
 
 
 NOTHING: Final = Seen(0)
@@ -81,8 +83,14 @@ class _Put:
     seen: Seen | None = None
     """None: look first."""
     outcome: PutOutcome | None = None
+    misplaced: bool = False
+    """The month is gone."""
     conflicts: int = 0
     encoded: bytes = b""
+
+    @property
+    def waits(self) -> bool:
+        return self.outcome is None and not self.misplaced
 
 
 class Writer:
@@ -98,8 +106,8 @@ class Writer:
         self._settings = settings
         self._seen = seen
 
-    def put_all(self, documents: Sequence[tuple[CallDocument, int | None, Place]]) -> list[PutOutcome]:
-        """See `CallIndex.put_all`; each document comes with its place.
+    def put_all(self, documents: Sequence[tuple[CallDocument, int | None, Place]]) -> list[PutOutcome | None]:
+        """See `CallIndex.put_all`; each document comes with its place. The outcome is None where that month is gone.
 
         Raises
         ------
@@ -114,10 +122,10 @@ class Writer:
                 put.seen = self._expected(put)
         until = time.monotonic() + self._settings.patience_s
         pause_s = _PAUSE_S
-        while waiting := [put for put in puts if put.outcome is None]:
+        while waiting := [put for put in puts if put.waits]:
             self._look([put for put in waiting if put.seen is None])
             busy = False
-            for bulk in self._bulks([put for put in waiting if put.outcome is None]):
+            for bulk in self._bulks([put for put in waiting if put.waits]):
                 busy |= self._send(bulk)
             if busy:
                 if time.monotonic() + pause_s > until:
@@ -127,7 +135,7 @@ class Writer:
                 metrics.count(metrics.INDEX_RETRIES)
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        return [put.outcome for put in puts if put.outcome is not None]
+        return [put.outcome for put in puts]
 
     def _expected(self, put: _Put) -> Seen | None:
         """Return what is most likely in the call's place and would be replaced; None where one must look."""
@@ -150,14 +158,13 @@ class Writer:
         for put, item in zip(puts, answer["docs"], strict=True):
             call = put.document.call
             if "error" in item:
-                # Retention removed the month, and with it every call that belongs there.
-                put.outcome = PutOutcome.FORGOTTEN
+                put.misplaced = True
                 continue
             source = item.get("_source", {})
             if source.get("forgotten"):
                 put.outcome = PutOutcome.FORGOTTEN
                 continue
-            found = Seen(source["revision"], item["_seq_no"], item["_primary_term"]) if item["found"] else NOTHING
+            found = seen_in(item, source["revision"]) if item["found"] else NOTHING
             self._seen.note(call, found)
             fits = found.revision < put.document.revision if put.onto is None else found.revision == put.onto
             if fits:
@@ -184,9 +191,7 @@ class Writer:
     def _send(self, bulk: list[_Put]) -> bool:
         """Send one request and note the outcomes; return whether some have to be sent again after a pause."""
         lines = [line for put in bulk for line in (_action(put), put.encoded)]
-        parameters = {"require_alias": "true"}
-        if self._settings.refresh == "write":
-            parameters["refresh"] = "wait_for"
+        parameters = {"refresh": "wait_for"} if self._settings.refresh == "write" else {}
         try:
             outcomes = self._connection.bulk(lines, parameters=parameters)
         except RequestFailed as failed:
@@ -220,14 +225,22 @@ class Writer:
             return True
         except RequestFailed as failed:
             if failed.status == 404:
-                put.outcome = PutOutcome.FORGOTTEN  # Retention removed the month.
+                self._gone(put)
             else:
                 self._refuse(put, failed.kind)
             return False
         put.outcome = PutOutcome.STORED
         put.encoded = b""
-        self._seen.note(call, Seen(put.document.revision, outcome["_seq_no"], outcome["_primary_term"]))
+        self._seen.note(call, seen_in(outcome, put.document.revision))
         return False
+
+    def _gone(self, put: _Put) -> None:
+        """The index is not there: look through its alias; without that, the month itself was let go."""
+        self._seen.drop(put.document.call)
+        if put.seen is not None and put.seen.index:
+            put.seen = None
+        else:
+            put.misplaced = True
 
     def _refuse(self, put: _Put, kind: str) -> None:
         put.outcome = PutOutcome.REFUSED
@@ -237,11 +250,16 @@ class Writer:
 
 def _action(put: _Put) -> bytes:
     assert put.seen is not None
-    where: dict[str, Any] = {"_index": put.alias, "_id": put.document.call}
-    if put.seen.revision == 0:
-        return msgspec.json.encode({"create": where})
-    where |= {"if_seq_no": put.seen.seq_no, "if_primary_term": put.seen.primary_term}
+    where: dict[str, Any] = {"_id": put.document.call}
+    if not put.seen.index:
+        return msgspec.json.encode({"create": where | {"_index": put.alias, "require_alias": True}})
+    where |= {"_index": put.seen.index, "if_seq_no": put.seen.seq_no, "if_primary_term": put.seen.primary_term}
     return msgspec.json.encode({"index": where})
+
+
+def seen_in(answer: Mapping[str, Any], revision: int) -> Seen:
+    """Return what an answer about one document says of it."""
+    return Seen(revision, answer["_seq_no"], answer["_primary_term"], answer["_index"])
 
 
 def _without_writing(document: CallDocument, source: dict[str, Any]) -> PutOutcome:

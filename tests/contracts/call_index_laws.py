@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import string
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -487,6 +488,121 @@ class CallIndexLaws:
         index.forget(one.call)
         assert not self.files_hold(tmp_path, rare)
         index.close()
+
+    # Expiry, rebuilding, status
+
+    def test_old_calls_leave_and_others_stay(self, index: CallIndex) -> None:
+        year_ms = 365 * 86_400_000
+        young = document(1, [(0, "hello")], STARTED_AT_MS)
+        old = document(2, [(0, "hello")], STARTED_AT_MS - year_ms)
+        older = document(3, [(0, "hello")], STARTED_AT_MS - 2 * year_ms)
+        undated = replace(document(4, [(0, "hello")]), started_at_ms=0)
+        index.put_all([(item, None) for item in (young, old, older, undated)])
+        gone = [index.expire(STARTED_AT_MS - year_ms // 2) for _ in range(4)]
+        assert (sum(gone), gone[-1]) == (2, 0)
+        assert sorted(found(index.search(CallQuery("hello")))) == [1, 4]
+        assert [index.get(item.call) for item in (young, old, older, undated)] == [young, None, None, undated]
+        assert index.expire(STARTED_AT_MS + 1) in (0, 1), "A driver may keep a month as a whole."
+
+    def test_an_expired_call_can_be_put_again_and_a_forgotten_one_cannot(self, index: CallIndex) -> None:
+        year_ms = 365 * 86_400_000
+        one, two = (document(number, [(0, "hello")], STARTED_AT_MS - year_ms) for number in (1, 2))
+        index.put_all([(one, None), (two, None)])
+        index.forget(two.call)
+        while index.expire(STARTED_AT_MS):
+            pass
+        assert index.search(CallQuery()).total == 0
+        assert not index.is_forgotten(one.call)
+        assert [index.put(one), index.put(two)] == [PutOutcome.STORED, PutOutcome.FORGOTTEN]
+        assert found(index.search(CallQuery("hello"))) == [1]
+
+    def test_a_call_whose_start_becomes_known_later_is_one_call(self, index: CallIndex) -> None:
+        known = document(1, [(0, "hello"), (1, "goodbye")])
+        early = replace(known, started_at_ms=0, revision=1)
+        assert index.put(early, onto=0) is PutOutcome.STORED
+        assert index.search(CallQuery("hello")).hits[0].summary.started_at_ms == 0
+        assert index.put(known, onto=1) is PutOutcome.STORED
+        page = index.search(CallQuery("hello", started_from_ms=1))
+        assert (page.total, page.hits[0].summary.started_at_ms) == (1, STARTED_AT_MS)
+        assert index.get(known.call) == known
+        index.forget(known.call)
+        assert index.search(CallQuery()).total == 0
+        assert index.put(known) is PutOutcome.FORGOTTEN
+
+    def test_a_rebuilt_index_has_everything_and_nothing_forgotten(self, index: CallIndex) -> None:
+        documents = [document(number, [(0, f"hello word{number}")]) for number in range(1, 31)]
+        index.put_all([(item, None) for item in documents])
+        index.forget(documents[0].call)
+        told: list[tuple[int, int]] = []
+        assert index.rebuild(lambda done, total: told.append((done, total))) == 29
+        assert told == sorted(told)
+        assert told[-1][0] == told[-1][1]
+        assert found(
+            index.search(
+                CallQuery(page_size=100),
+            )
+        ) == list(range(2, 31))
+        assert [index.get(item.call) for item in documents] == [None, *documents[1:]]
+        assert index.put(documents[0]) is PutOutcome.FORGOTTEN
+        newer = fold(documents[1], finding(documents[1].call, "R", 1))
+        assert index.put(newer, onto=documents[1].revision) is PutOutcome.STORED
+        assert index.put(replace(newer, revision=99), onto=documents[1].revision) is PutOutcome.STALE
+        assert index.search(CallQuery("word2", rules=("R",))).total == 1
+
+    def test_rebuilding_beside_writers_loses_and_undoes_nothing(self, tmp_path: Path) -> None:
+        index = type(self).opener(tmp_path)
+        documents = [document(number, [(0, "hello")]) for number in range(1, 61)]
+        index.put_all([(item, None) for item in documents])
+        stop = threading.Event()
+        expected = {item.call: item for item in documents}
+        totals: list[int] = []
+
+        def write() -> None:
+            writer = type(self).opener(tmp_path)
+            dice = random.Random(5)
+            while not stop.is_set():
+                call = dice.choice(documents[1:]).call
+                newer = fold(expected[call], finding(call, "R", expected[call].revision))
+                assert writer.put(newer, onto=expected[call].revision) is PutOutcome.STORED
+                expected[call] = newer
+            writer.close()
+
+        def look() -> None:
+            reader = type(self).opener(tmp_path)
+            while not stop.is_set():
+                totals.append(reader.search(CallQuery("hello", page_size=1)).total)
+            reader.close()
+
+        threads = [threading.Thread(target=write), threading.Thread(target=look)]
+        for thread in threads:
+            thread.start()
+        try:
+            assert index.rebuild(lambda done, total: None) >= 60
+            assert index.put(document(100, [(0, "bye")])) is PutOutcome.STORED
+            index.forget(documents[0].call)
+            index.rebuild(lambda done, total: None)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert set(totals) <= {59, 60}
+        assert max(expected[item.call].revision for item in documents) > documents[1].revision, "It did write."
+        assert [index.get(item.call) for item in documents] == [
+            None,
+            *(expected[item.call] for item in documents[1:]),
+        ]
+        assert index.search(CallQuery("hello")).total == 59
+        index.close()
+
+    def test_a_status_counts_calls_and_tombstones(self, index: CallIndex) -> None:
+        for number in (1, 2, 3):
+            index.put(document(number, [(0, "hello")]))
+        index.forget(call_id(3))
+        index.forget(call_id(4))
+        status = index.status()
+        assert (status.calls, status.forgotten) == (2, 2)
+        assert status.size_bytes > 0
+        assert all(part.mapping == status.mapping for part in status.parts)
 
     # Contradictions
 
