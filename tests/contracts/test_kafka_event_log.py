@@ -39,7 +39,11 @@ class TestKafkaLog(EventLogLaws):
         admin.close()
 
     # Each example joins and leaves groups on a real broker, which takes seconds.
-    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=10,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     @given(data=st.data())
     def test_any_order_of_doings_agrees_with_a_list_per_partition(
         self, open_log: OpenLog, data: st.DataObject
