@@ -371,6 +371,7 @@ class PjsuaEndpoint:
     # Refusals
 
     def _refuse(self, call: SipCall, error: SipRefused, source: tuple[str, int]) -> None:
+        call.is_refused = True
         self._refusals.note(error, source[0])
         # Not from inside PJSIP's own handling of the INVITE: it would lose the headers.
         self._stack.post(lambda: _done(call.answer(error.status or 400, error.headers)))

@@ -34,7 +34,7 @@ class PjsuaSettings:
     session_s: int = 1800
     """Session timer (RFC 4028) that we ask for where a caller supports it without naming one."""
     log_level: int = 2
-    """PJSIP's own log: 1 errors, 2 warnings, up to 5. Addresses and numbers are blanked whatever the level."""
+    """PJSIP's own log: 1 errors, 2 warnings, 3 what goes on. Addresses and numbers are blanked whatever the level."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tls_port <= 65535:
@@ -49,5 +49,5 @@ class PjsuaSettings:
             raise ValueError("A registration lasts at least 20 seconds, and is tried again after at least 1.")
         if self.keep_alive_s < 0 or self.session_s < 90:
             raise ValueError("`keep_alive_s` is not negative, and a session timer is at least 90 seconds.")
-        if not 0 <= self.log_level <= 5:
-            raise ValueError("PJSIP's log level lies between 0 and 5.")
+        if not 0 <= self.log_level <= 3:
+            raise ValueError("PJSIP's log level lies between 0 and 3.")

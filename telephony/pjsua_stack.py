@@ -83,6 +83,8 @@ class SipCall:
         self._stack = stack
         self.number = number
         self.is_over = False
+        self.is_refused = False
+        """Set by whoever refuses it, so that PJSIP's own word on it is not told a second time."""
 
     def answer(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> bool:
         """Send the final answer to the INVITE; False when PJSIP cannot, because the call is over."""
@@ -267,7 +269,8 @@ class PjsuaStack:
         call = self._calls.get(number)
         if call is not None and not call.handle.is_over:
             self.call_over(call.handle)
-        self.signals.refused(message, source, status)
+        if call is None or not call.handle.is_refused:
+            self.signals.refused(message, source, status)
 
     def _forget(self, call: SipCall) -> None:
         known = self._calls.get(call.number)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import importlib
 import os
 import secrets
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from events.clock import SystemClock
@@ -19,12 +23,16 @@ from events.topics import CALL_AUDIO, CALL_LIFECYCLE, Topic
 from telephony import pjsua_endpoint
 from telephony.capture import Capture, CaptureSettings
 from telephony.sip_message import SipMessage
+from telephony.sip_transaction import SipTimers
 from telephony.sockets import SocketSettings, open_rtp_sockets, open_sockets
 from tests.builders.capture_bench import until
 
 
 class CaptureHere:
     """Use as a context manager."""
+
+    quiet_s = 0.0
+    """A log that gives nothing for so long has given all; one behind a network needs more."""
 
     def __init__(
         self,
@@ -39,6 +47,7 @@ class CaptureHere:
         make = None
         if endpoint == "pjsua2":
             make = pjsua_endpoint.factory(settings.pjsua, settings.sip, at)
+            _hurry(settings.sip.timers)
         self.sockets = open_sockets(at) if make is None else open_rtp_sockets(at)
         keys = KeyStore(folder / "keys", MasterKey(os.urandom(32)))
         self._sealer = Sealer(keys)
@@ -78,10 +87,16 @@ class CaptureHere:
         self._stop.set()
         self._thread.join()
 
+    @contextlib.contextmanager
+    def slow_disk(self) -> Iterator[None]:
+        """Let nothing be stored meanwhile."""
+        with self.capture._store._lock:
+            yield
+
     def events(self, topic: Topic) -> list[tuple[Event, Record]]:
         group = Group(f"test-{secrets.token_hex(6)}")
         found: list[tuple[Event, Record]] = []
-        while deliveries := self.log.read([topic], group, 2000, 0.0 if found else 0.3):
+        while deliveries := self.log.read([topic], group, 2000, self.quiet_s if found else 0.3 + self.quiet_s):
             found += [(one.event, self._sealer.record(topic, one.event)) for one in deliveries]
         return found
 
@@ -90,6 +105,13 @@ class CaptureHere:
 
     def audio(self) -> list[Record]:
         return [record for _, record in self.events(CALL_AUDIO)]
+
+
+def _hurry(timers: SipTimers) -> None:
+    """Give PJSIP the timers of a test; the module has no setting for them, its library has."""
+    library = ctypes.CDLL(importlib.import_module("_pjsua2").__file__)
+    t1, t2 = int(timers.t1_s * 1000), int(timers.t2_s * 1000)
+    library.pjsip_tsx_set_timers(t1, t2, t2, 64 * t1)
 
 
 class SipVisitor:

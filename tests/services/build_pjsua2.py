@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,17 +13,33 @@ from pathlib import Path
 from tests.services.servers import cache_folder
 
 HERE = Path(__file__).parent
+SCRIPT = HERE / "pjsua2" / "build-pjsua2.sh"
 _DEBIAN = ("build-essential", "swig", "python3-dev", "libssl-dev", "libsrtp2-dev", "xz-utils", "dpkg-dev")
 
 
+def wanted_build() -> str:
+    """Return the local version of the wheel that the script makes, such as ``callwarden2``."""
+    found = re.search(r"\bbuild=(\w+);", SCRIPT.read_text())
+    assert found is not None, "The build script names its build."
+    return found[1]
+
+
+def is_installed() -> bool:
+    try:
+        return importlib.metadata.version("pjsua2").endswith(f"+{wanted_build()}")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
 def main() -> int:
-    if importlib.util.find_spec("pjsua2") is not None:
+    if is_installed():
         return 0
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     folder = cache_folder() / "pjsua2" / tag
-    if not list(folder.glob("pjsua2-*.whl")):
+    wheel = f"pjsua2-*+{wanted_build()}-{tag}-*.whl"
+    if not list(folder.glob(wheel)):
         missing = [
-            program for program in ("gcc", "make", "swig", "xz", "apt-get") if shutil.which(program) is None
+            program for program in ("gcc", "make", "patch", "swig", "xz", "apt-get") if shutil.which(program) is None
         ]
         if missing:
             print(
@@ -33,13 +50,13 @@ def main() -> int:
         print("Building pjsua2; this takes about 5 minutes, once.", flush=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "setuptools", "wheel"], check=True)
         subprocess.run(
-            [str(HERE / "pjsua2" / "build-pjsua2.sh"), str(folder), sys.executable],
+            [str(SCRIPT), str(folder), sys.executable],
             check=True,
             env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
         )
+    (built,) = folder.glob(wheel)
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(folder), "pjsua2"],
-        check=True,
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--force-reinstall", str(built)], check=True
     )
     return 0
 
