@@ -36,6 +36,10 @@ class IndexerSettings:
     call stays for up to a month longer."""
     expire_every_s: float = 3_600.0
     """How often calls older than `keep_days` are looked for."""
+    refused_again_s: float = 30.0
+    """A document that the index refuses is put again this often: a mapping that is wrong can be mended."""
+    refused_for_s: float = 3_600.0
+    """After this time it is given up; `callwarden index rebuild` puts it later, as long as the log has its events."""
 
     def __post_init__(self) -> None:
         if self.cached_calls < 1 or self.progress_every_s < 0:
@@ -45,8 +49,10 @@ class IndexerSettings:
                 f"The index keeps calls for ever (keep_days = 0) or for at least {LEAST_KEEP_DAYS:g} days, which is "
                 "longer than the event log keeps their events."
             )
-        if not self.expire_every_s > 0:
-            raise ValueError("Of the indexer's times, expire_every_s > 0 must hold.")
+        if not (self.expire_every_s > 0 and 0 < self.refused_again_s <= self.refused_for_s):
+            raise ValueError(
+                "Of the indexer's times, expire_every_s > 0 and 0 < refused_again_s <= refused_for_s must hold."
+            )
 
 
 @dataclass(slots=True)
@@ -65,6 +71,8 @@ class _Call:
     """The revision that the index has."""
     waiting: list[_Waiting] = field(default_factory=list)
     put_due: float = 0.0
+    refused_at: float | None = None
+    """When the index refused the document first."""
 
 
 class IndexerStage:
@@ -104,7 +112,8 @@ class IndexerStage:
         call.document = document
         patience_s = self._settings.progress_every_s if isinstance(record, LegProgress) else 0.0
         due = self._clock.monotonic() + patience_s
-        call.put_due = min(call.put_due, due) if call.waiting else due
+        if call.refused_at is None:
+            call.put_due = min(call.put_due, due) if call.waiting else due
         call.waiting.append(_Waiting(opened.delivery.position, record))
         self._waiting_calls[name] = call
         return ()
@@ -154,8 +163,11 @@ class IndexerStage:
                 call = self._waiting_calls.pop(name)
                 call.waiting.clear()
                 call.indexed = _revision(call.document)
+                call.refused_at = None
             elif outcome is PutOutcome.FORGOTTEN:
                 del self._waiting_calls[name], self._calls[name]
+            elif outcome is PutOutcome.REFUSED:
+                self._put_off(name)
             else:
                 stale.append(name)
         for name in stale:
@@ -165,6 +177,20 @@ class IndexerStage:
             for item in call.waiting:
                 call.document = fold(call.document, item.record)
         return stale
+
+    def _put_off(self, name: CallId) -> None:
+        """Hold a refused document and its records back, and give it up in the end: it must not hold up others."""
+        call = self._waiting_calls[name]
+        now = self._clock.monotonic()
+        if call.refused_at is None:
+            call.refused_at = now
+        if now - call.refused_at < self._settings.refused_for_s:
+            call.put_due = now + self._settings.refused_again_s
+            return
+        _LOG.error(
+            "Call %s is given up because the index refuses it; `callwarden index rebuild` puts it later.", name
+        )
+        del self._waiting_calls[name], self._calls[name]
 
     def _forget_cached(self) -> None:
         for name in [name for name in self._calls if name not in self._waiting_calls]:

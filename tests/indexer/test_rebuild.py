@@ -13,8 +13,7 @@ from events.codec import Record
 from events.finding import AlertAnswered, Severity
 from events.identity import CallId, record_id
 from events.sqlite_log import SqliteLog
-from events.topics import ALERT, CALL_LIFECYCLE, CALL_RECORDING, FINDING, TRANSCRIPT_REDACTED, Key, Topic
-from events.transcript import RedactedSegment
+from events.topics import ALERT, CALL_LIFECYCLE, Key
 from indexer.fold import fold
 from indexer.index import CallIndex, CallQuery
 from indexer.rebuild import LogRebuild, RebuildSettings, Rebuilt, covers
@@ -22,18 +21,7 @@ from indexer.sqlite_index import SqliteIndex
 from indexer.worker import IndexerStage
 from tests.indexer.call_records import STARTED_AT_MS, alert, awkward_records, call_id, call_records, document_of
 from tests.indexer.stage_rig import StageRig
-
-
-def topic_of(record: Record) -> Topic:
-    name = type(record).__name__
-    if name == "Finding":
-        return FINDING
-    if name.startswith("Alert"):
-        return ALERT
-    if name == "RecordingKept":
-        return CALL_RECORDING
-    spoken = isinstance(record, RedactedSegment) or "Transcript" in name or "Progress" in name
-    return TRANSCRIPT_REDACTED if spoken else CALL_LIFECYCLE
+from tests.indexer.topic_of import topic_of
 
 
 def append(rig: StageRig, records: list[Record]) -> None:
