@@ -212,6 +212,7 @@ class LogRebuild:
             for (document, _), outcome in zip(puts, outcomes, strict=True):
                 self._counts.written += outcome is PutOutcome.STORED
                 self._counts.forgotten += outcome is PutOutcome.FORGOTTEN
+                self._counts.failed += outcome is PutOutcome.REFUSED
                 if outcome is PutOutcome.STALE:
                     stale.append(document.call)
             if not again:
