@@ -167,10 +167,6 @@ class IndexerStage:
             elif outcome is PutOutcome.FORGOTTEN:
                 del self._waiting_calls[name], self._calls[name]
             elif outcome is PutOutcome.REFUSED:
-                # Waiting would hold up every other call; the log has the records for a rebuild of the index.
-                _LOG.error("The index can never take the document of call %s; going on without this change.", name)
-                self._waiting_calls.pop(name).waiting.clear()
-            elif outcome is PutOutcome.REFUSED:
                 self._put_off(name)
             else:
                 stale.append(name)
