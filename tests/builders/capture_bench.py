@@ -21,7 +21,7 @@ from events.sealing import Sealer
 from events.sqlite_log import SqliteLog
 from events.topics import CALL_AUDIO, CALL_LIFECYCLE, Topic
 from telephony.capture import CaptureStatus, read_status
-from telephony.sockets import CaptureSockets, SocketSettings, open_sockets
+from telephony.sockets import CaptureSockets, SocketSettings, open_rtp_sockets, open_sockets, settled
 
 _CHILD = Path(__file__).parent.parent / "telephony" / "capture_child.py"
 
@@ -39,20 +39,27 @@ class CaptureBench:
 
     child = _CHILD
     """The script of the capture process."""
+    quiet_s = 0.0
+    """A log that gives nothing for so long has given all; one behind a network needs more."""
 
-    def __init__(self, folder: Path, legs: int = 8) -> None:
+    def __init__(self, folder: Path, legs: int = 8, endpoint: str = "built-in") -> None:
         self.folder = folder
-        self.sockets: CaptureSockets = open_sockets(SocketSettings("127.0.0.1", 0, rtp_first_port=0, legs=legs))
+        self.endpoint = endpoint
+        at = SocketSettings("127.0.0.1", 0, rtp_first_port=0, legs=legs)
+        if endpoint == "built-in":
+            self.sockets: CaptureSockets = open_sockets(at)
+            self.sip = self.sockets.sip_address
+        else:
+            at = settled(at)
+            self.sockets = open_rtp_sockets(at)
+            self.sip = (at.sip_host, at.sip_port)
         self._master = base64.b64encode(os.urandom(32)).decode()
         self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def sip(self) -> tuple[str, int]:
-        return self.sockets.sip_address
 
     def start(self, wait: bool = True) -> None:
         environment = dict(os.environ)
         environment |= {"TEST_MASTER_KEY": self._master, "TEST_SOCKETS": self.sockets.to_environment()}
+        environment |= {"TEST_ENDPOINT": self.endpoint, "TEST_SIP_PORT": str(self.sip[1])}
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
         self.process = subprocess.Popen(
             [sys.executable, str(self.child), str(self.folder)],
@@ -101,7 +108,7 @@ class CaptureBench:
         group = Group(f"test-{os.urandom(6).hex()}")
         found: list[tuple[Event, Record]] = []
         # Waits for the first events only: of a call that goes on, what is there now is enough.
-        while deliveries := log.read([topic], group, 2000, 0.0 if found else 0.5):
+        while deliveries := log.read([topic], group, 2000, self.quiet_s if found else 0.5 + self.quiet_s):
             found += [(one.event, sealer.record(topic, one.event)) for one in deliveries]
         log.close()
         return found

@@ -234,6 +234,7 @@ def test_a_real_broker_is_killed_and_comes_back_while_people_speak(tmp_path: Pat
             until(lambda: log.state.mode is SpillMode.DIRECT, within_s=60)
         assert first.hang_up().status == 200
         until(lambda: (here.capture.status().calls, here.capture.status().backlog) == (0, 0))
+        here.quiet_s = 1.0
         audio = check_events(here.events(CALL_AUDIO))
         lifecycle = check_events(here.events(CALL_LIFECYCLE))
     assert sum(isinstance(one, CallEnded) for one in lifecycle) == 2
@@ -263,6 +264,7 @@ def test_capture_is_killed_while_a_real_broker_is_away(
             until(lambda: bench.written_down() and bench.spilling() == 0, within_s=60)
         assert call.hang_up().status == 200
         until(bench.has_told_all)
+        bench.quiet_s = 1.0
         assert sum(isinstance(one, CallEnded) for one in bench.lifecycle()) == 1
         check_killed(bench, call, sent, kills=1)
         bench.stop()
