@@ -39,7 +39,6 @@ SERVER_SETTINGS = (
     "cluster.info.update.interval: 10s",
 )
 """A write queue so short that a few writers fill it: rejections are the server's own."""
-HANG_S = 20.0
 _NEVER = threading.Event()
 
 
@@ -48,6 +47,9 @@ class Run:
     server: ElasticServer
     calls: int
     seconds: float
+    """Over which the calls of a fault are sent."""
+    kills: int = 2
+    hang_s: float = 20.0
 
     def settings(self, url: str | None = None) -> ElasticIndexSettings:
         """A request that gets no answer is given up early, so that a hung server means doubtful writes too."""
@@ -70,14 +72,16 @@ def nothing(run: Run) -> Verdict:
 
 
 def kill(run: Run) -> Verdict:
-    """kill -9 while a bulk request is under way, twice; started again each time."""
+    """kill -9 while a bulk request is under way; started again each time."""
     with run.rig(workers=2) as rig:
-        for _ in range(2):
+        for _ in range(run.kills):
             rig.mid_bulk()
             run.server.kill()
             rig.wait_for_heard("No Elasticsearch answers")
             run.server.start()
-        return rig.verdict("kill -9 mid-bulk, twice", f"{sum(rig.heard.values())} puts failed, {_stops(rig)}")
+        return rig.verdict(
+            f"kill -9 mid-bulk, {run.kills} ×", f"{sum(rig.heard.values())} puts failed, {_stops(rig)}"
+        )
 
 
 def hang(run: Run) -> Verdict:
@@ -86,11 +90,11 @@ def hang(run: Run) -> Verdict:
         rig.mid_bulk()
         os.kill(run.server.pid(), signal.SIGSTOP)
         try:
-            _NEVER.wait(HANG_S)
+            _NEVER.wait(run.hang_s)
         finally:
             os.kill(run.server.pid(), signal.SIGCONT)
         return rig.verdict(
-            f"SIGSTOP {HANG_S:g} s mid-bulk", f"{sum(rig.heard.values())} puts gave up, {_stops(rig)}"
+            f"SIGSTOP {run.hang_s:g} s mid-bulk", f"{sum(rig.heard.values())} puts gave up, {_stops(rig)}"
         )
 
 

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -179,9 +178,7 @@ class IndexRig:
         with contextlib.suppress(OSError):
             for name in ask(self._server_url, "GET", f"/{self.settings.prefix}*/_settings?expand_wildcards=all"):
                 ask(self._server_url, "DELETE", f"/{name}")
-            for name in ("calls", "places"):
-                with contextlib.suppress(urllib.error.HTTPError):
-                    ask(self._server_url, "DELETE", f"/_index_template/{self.settings.prefix}{name}")
+            ask(self._server_url, "DELETE", f"/_index_template/{self.settings.prefix}*")
 
     def stored(self) -> None:
         with self._condition:
