@@ -13,12 +13,13 @@ from typing import Any, Final
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 
-from events.errors import CallwardenError, LogUnavailable
+from events.errors import CallwardenError, LogUnavailable, NeverRetry
 from events.kafka_diagnosis import nobody_there, refused_credentials, why_unreachable
 from events.kafka_settings import KafkaRefused, KafkaSettings
 
 _log = logging.getLogger(__name__)
 
+MOST_EVENT_BYTES: Final = 4 << 20
 _MAX_POLL_S: Final = 300
 _ABSENT: Final = (
     kafka_errors.KafkaTimeoutError,
@@ -40,7 +41,7 @@ def new_producer(settings: KafkaSettings) -> Any:
         delivery_timeout_ms=float("inf"),
         linger_ms=settings.linger_ms,
         batch_size=settings.batch_kb << 10,
-        max_request_size=4 << 20,
+        max_request_size=MOST_EVENT_BYTES,
         max_block_ms=round(settings.connect_within_s * 1000),
         metrics_enabled=False,
     )
@@ -162,7 +163,7 @@ def in_our_words(settings: KafkaSettings, what: str) -> Iterator[None]:
         raise translated(settings, error, what) from None
 
 
-def translated(settings: KafkaSettings, error: BaseException, what: str) -> LogUnavailable:
+def translated(settings: KafkaSettings, error: BaseException, what: str) -> CallwardenError:
     """Return our own error for one of the library's. Its text is not passed on."""
     where = settings.bootstrap
     if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
@@ -183,6 +184,8 @@ def translated(settings: KafkaSettings, error: BaseException, what: str) -> LogU
             f"The Kafka brokers at {where} are of a version that is not supported; "
             f"set [kafka] bootstrap to a cluster of version {oldest} or later."
         )
+    if isinstance(error, kafka_errors.MessageSizeTooLargeError | kafka_errors.RecordListTooLargeError):
+        return NeverRetry("An event is larger than its Kafka topic takes; raise the topic's max.message.bytes.")
     if isinstance(error, _ABSENT):
         return nobody_there(settings)
     return LogUnavailable(f"The Kafka brokers at {where} cannot {what} now ({type(error).__name__}).")

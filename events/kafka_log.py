@@ -1,6 +1,9 @@
 """The driver of the event log on Kafka: one producer, and for each group a member and a reader.
 
-Why it is built this way: docs/decisions/0005-kafka.md.
+``kafka_writer`` appends, ``kafka_membership`` takes part in a group on a thread of its own, ``kafka_reader`` fetches
+what its member was given and keeps positions, ``kafka_positions`` and ``kafka_topics`` ask the cluster. Membership
+and fetching are apart because the client library gives no events and takes no positions while a group rebalances,
+and a rebalance lasts as long as its slowest member's handler.
 """
 
 from __future__ import annotations

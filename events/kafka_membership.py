@@ -18,7 +18,7 @@ from kafka import ConsumerRebalanceListener, OffsetAndMetadata
 from kafka import TopicPartition as KafkaPartition
 from kafka import errors as kafka_errors
 
-from events.errors import LogUnavailable
+from events.errors import CallwardenError, LogUnavailable
 from events.kafka_assignor import ByNumberAssignor
 from events.kafka_connection import in_our_words, new_member, translated
 from events.kafka_diagnosis import nobody_there
@@ -67,7 +67,7 @@ class KafkaMembership:
         self._losses = 0
         self._rejoin = False
         self._closing = False
-        self._trouble: LogUnavailable | None = None
+        self._trouble: CallwardenError | None = None
         self._away_since: float | None = None
         self._consumer: Any = None
         self._thread = threading.Thread(target=self._run, name=f"kafka-member-{group}", daemon=True)

@@ -50,7 +50,8 @@ class KafkaReader:
         self._committed: dict[TopicPartition, int] = {}
         self._noted: dict[TopicPartition, int] = {}
         """Positions that are to be committed with the next read."""
-        self._skipped: dict[Position, int] = {}
+        self._skipped: dict[TopicPartition, tuple[int, int]] = {}
+        """The last run of foreign records of a partition: its first offset, and the one behind it."""
         self._membership = KafkaMembership(settings, settings.prefix + group.name, list(self._topics))
         self._losses = 0
 
@@ -76,7 +77,9 @@ class KafkaReader:
         where, offset = position.partition, position.offset
         if where not in self._assignment or self._losses != self._membership.losses:
             return
-        offset = self._skipped.get(position, offset)
+        first, behind = self._skipped.get(where, (-1, -1))
+        if offset == first:
+            offset = behind
         if offset > max(self._committed.get(where, 0), self._noted.get(where, 0)):
             self._noted[where] = offset
 
@@ -117,8 +120,8 @@ class KafkaReader:
         gone = {self._places[where] for where in lost}
         self._fetched = deque(delivery for delivery in self._fetched if delivery.partition not in gone)
         for where in gone:
-            self._committed.pop(where, None)
-        self._skipped = {p: offset for p, offset in self._skipped.items() if p.partition not in gone}
+            for state in (self._committed, self._skipped):
+                state.pop(where, None)
         self._hold(self._membership.reads(self._held - lost))
 
     def _begin(self, added: Iterable[KafkaPartition]) -> dict[TopicPartition, int]:
@@ -154,17 +157,15 @@ class KafkaReader:
             batches = self._consumer.poll(timeout_ms=round(wait_s * 1000))
         for source, records in batches.items():
             topic, where = self._topics[source.topic], self._places[source]
-            last: Position | None = None
             for record in records:
                 event = event_of(record)
                 if event is None:
-                    self._skip(where, record.offset, last)
-                    continue
-                delivery = Delivery(topic, where, record.offset, event)
-                self._fetched.append(delivery)
-                last = delivery.after
+                    self._skip(where, record.offset)
+                else:
+                    self._fetched.append(Delivery(topic, where, record.offset, event))
 
-    def _skip(self, where: TopicPartition, offset: int, last: Position | None) -> None:
+    def _skip(self, where: TopicPartition, offset: int) -> None:
+        """Pass over a foreign record: whoever is done with what lies before it is done with it too."""
         metrics.count(metrics.FOREIGN_RECORDS, topic=where.topic)
         _log.warning(
             "Topic %s, partition %d, offset %d holds a record that callwarden did not write; it is passed over.",
@@ -172,8 +173,12 @@ class KafkaReader:
             where.partition,
             offset,
         )
-        if last is not None:
-            self._skipped[last] = offset + 1
+        first, behind = self._skipped.get(where, (-1, -1))
+        if offset != behind:
+            first = offset
+        self._skipped[where] = (first, offset + 1)
+        if max(self._committed.get(where, 0), self._noted.get(where, 0)) in (first, offset):
+            self._noted[where] = offset + 1
 
     def _flush(self, within_s: float) -> None:
         if not self._noted:

@@ -14,7 +14,8 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from events import metrics
-from events.kafka_connection import OLDEST_BROKER, in_our_words, new_admin, new_producer
+from events.clock import Clock, SystemClock
+from events.kafka_connection import MOST_EVENT_BYTES, OLDEST_BROKER, in_our_words, new_admin, new_producer
 from events.kafka_diagnosis import nobody_there
 from events.kafka_settings import KafkaRefused, KafkaSettings
 from events.topics import Topic
@@ -212,6 +213,7 @@ def topic_config(settings: KafkaSettings, topic: Topic) -> dict[str, str]:
         "segment.ms": str(min(max(retention_ms // 8, 600_000), 86_400_000)),
         "min.insync.replicas": str(settings.min_in_sync),
         "unclean.leader.election.enable": "false",
+        "max.message.bytes": str(MOST_EVENT_BYTES + 65_536),
         "message.timestamp.type": "CreateTime",
         # The time of an event is a statement, not a reason to refuse it.
         "message.timestamp.after.max.ms": _FOREVER,
@@ -257,7 +259,7 @@ def weakness(
     return ""
 
 
-def compare_clocks(settings: KafkaSettings, cluster: KafkaCluster) -> float:
+def compare_clocks(settings: KafkaSettings, cluster: KafkaCluster, clock: Clock | None = None) -> float:
     """Return by how many seconds our clock is ahead of the broker's, and say so when it matters.
 
     A record is written to a topic of its own whose records get the broker's time; its acknowledgement tells it.
@@ -271,15 +273,17 @@ def compare_clocks(settings: KafkaSettings, cluster: KafkaCluster) -> float:
             return 0.0
         cluster.ask("create topics", lambda admin: admin.create_topics(wanted, raise_errors=False))
         cluster.ask("create topics", lambda admin: admin.wait_for_topics([name], timeout_ms=10_000))
+    clock = clock or SystemClock()
     with in_our_words(settings, "tell its time"):
         producer = new_producer(settings)
         try:
-            before = time.time()
+            producer.partitions_for(name)
+            before = clock.now_ms()
             sent = producer.send(name, b"", partition=0).get(settings.append_within_s)
-            ours = (before + time.time()) / 2
+            ours_ms = (before + clock.now_ms()) / 2
         finally:
             close_producer(producer, 1.0)
-    offset_s: float = ours - sent.timestamp / 1000
+    offset_s: float = (ours_ms - sent.timestamp) / 1000
     metrics.gauge(metrics.KAFKA_CLOCK_OFFSET, offset_s)
     if abs(offset_s) > _CLOCK_TOLERANCE_S:
         _log.warning(

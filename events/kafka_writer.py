@@ -23,6 +23,7 @@ from events.log import Event
 from events.topics import Topic
 
 _CLOSE_S: Final = 2.0
+_FAIL_FAST_S: Final = 1.0
 _WHAT: Final = "take events"
 
 
@@ -49,6 +50,7 @@ class KafkaWriter:
         self._undecided: OrderedDict[tuple[str, str], tuple[Event, Any]] = OrderedDict()
         self._producer: Any = None
         self._suspect = False
+        self._failed_at = float("-inf")
         self._closed = False
 
     def append(self, topic: Topic, events: Sequence[Event]) -> None:
@@ -125,7 +127,13 @@ class KafkaWriter:
                 close_producer(self._producer, _CLOSE_S)
                 self._producer, self._suspect = None, False
             if self._producer is None:
-                self._producer = new_producer(self._settings)
+                if time.monotonic() - self._failed_at < _FAIL_FAST_S:
+                    raise nobody_there(self._settings)
+                try:
+                    self._producer = new_producer(self._settings)
+                except Exception:
+                    self._failed_at = time.monotonic()
+                    raise
             return self._producer
 
     def _wait(self, futures: Sequence[Any], deadline: float) -> None:

@@ -1,4 +1,4 @@
-"""Appends a second and append-to-read delay of both drivers of the event log, beside bare kafka-python, in one run.
+"""Appends and reads a second and append-to-read delay of both drivers of the event log, beside bare kafka-python.
 
 Run as ``python -m tests.bench.bench_kafka_log`` with CALLWARDEN_TEST_KAFKA=host:port of a broker; prints tables and
 writes build/bench/kafka_log.json. An event is a sealed block of audio: 100 ms of one G.711 leg, 926 bytes. A batch
@@ -38,7 +38,7 @@ from events.kafka_settings import KafkaSettings
 from events.kafka_topics import prepare_topics
 from events.log import Event, EventLog, Group, StartAt
 from events.sqlite_log import SqliteLog
-from events.topics import CALL_AUDIO
+from events.topics import CALL_AUDIO, FINDING
 from tests.services.needed import KAFKA_VARIABLE, fresh_prefix
 
 _BATCH = 200
@@ -105,16 +105,7 @@ def _read_log(log: EventLog) -> _Reader:
 
 
 def _read_bare(settings: KafkaSettings) -> _Reader:
-    consumer = KafkaConsumer(
-        bootstrap_servers=settings.bootstrap,
-        group_id=f"{settings.prefix}bare-{os.getpid()}",
-        enable_auto_commit=False,
-        auto_offset_reset="latest",
-        isolation_level="read_committed",
-        metrics_enabled=False,
-        fetch_max_wait_ms=100,
-        max_poll_records=settings.most_buffered,
-    )
+    consumer = _bare_consumer(settings, str(os.getpid()), "latest")
     consumer.partitions_for_topic(settings.prefix + CALL_AUDIO.name)
     consumer.subscribe([settings.prefix + CALL_AUDIO.name])
 
@@ -124,6 +115,19 @@ def _read_bare(settings: KafkaSettings) -> _Reader:
         return [(record.headers[0][1].decode(), now) for records in batches.values() for record in records]
 
     return read
+
+
+def _bare_consumer(settings: KafkaSettings, group: str, start: str) -> Any:
+    return KafkaConsumer(
+        bootstrap_servers=settings.bootstrap,
+        group_id=f"{settings.prefix}bare-{group}",
+        enable_auto_commit=False,
+        auto_offset_reset=start,
+        isolation_level="read_committed",
+        metrics_enabled=False,
+        fetch_max_wait_ms=100,
+        max_poll_records=settings.most_buffered,
+    )
 
 
 def open_writer(what: str, settings: KafkaSettings, folder: Path) -> _Writer:
@@ -189,6 +193,85 @@ def throughput(size: int, rounds: int, round_s: float, settings: KafkaSettings, 
     median = {what: statistics.median(found) for what, found in rates.items()}
     bare = median["bare kafka-python"]
     return [Throughput(what, size, round(rate), round(bare / rate, 2)) for what, rate in median.items()]
+
+
+@dataclass(frozen=True)
+class Reading:
+    what: str
+    events_per_s: int
+    """Median of the rounds, of a group that begins at the first event."""
+    of_bare: float
+
+
+def reading(events: int, rounds: int, settings: KafkaSettings, folder: Path) -> list[Reading]:
+    """Read so many events that lie there, from a group's joining to the last of them less the time to the first."""
+    calls = [new_call_id() for _ in range(400)]
+    for log in (SqliteLog(folder / "reading"), KafkaLog(settings)):
+        batch = _batches(calls, 800)
+        for _ in range(events // 800):
+            log.append(FINDING, batch())
+        log.close()
+    rates: dict[str, list[float]] = {what: [] for what in CONTESTANTS}
+    for turn in range(rounds):
+        for what in CONTESTANTS:
+            done, began = 0, 0
+            reader = _begin_reading(what, turn, settings, folder / "reading")
+            while done < events // 800 * 800:
+                got = reader.read()
+                if began:
+                    done += got
+                elif got:
+                    began, events_before = time.monotonic_ns(), got
+                    done = got
+            rates[what].append((done - events_before) / (time.monotonic_ns() - began) * 1e9)
+            reader.close()
+    median = {what: statistics.median(found) for what, found in rates.items()}
+    bare = median["bare kafka-python"]
+    return [Reading(what, round(rate), round(bare / rate, 2)) for what, rate in median.items()]
+
+
+class _ReadsLog:
+    def __init__(self, log: EventLog, group: str) -> None:
+        self._log, self._group = log, Group(group)
+
+    def read(self) -> int:
+        return len(self._log.read([FINDING], self._group, 5000, 1.0))
+
+    def close(self) -> None:
+        self._log.close()
+
+
+class _ReadsBare:
+    """What any consumer of such records has to do: decode key, id and kind."""
+
+    def __init__(self, settings: KafkaSettings, group: str) -> None:
+        self._consumer = _bare_consumer(settings, group, "earliest")
+        self._consumer.partitions_for_topic(settings.prefix + FINDING.name)
+        self._consumer.subscribe([settings.prefix + FINDING.name])
+
+    def read(self) -> int:
+        batches = self._consumer.poll(timeout_ms=1000)
+        return len(
+            [
+                (
+                    record.key.decode(),
+                    [value.decode() for _, value in record.headers],
+                    record.timestamp,
+                    record.value,
+                )
+                for records in batches.values()
+                for record in records
+            ]
+        )
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _begin_reading(what: str, turn: int, settings: KafkaSettings, folder: Path) -> _ReadsLog | _ReadsBare:
+    if what == "bare kafka-python":
+        return _ReadsBare(settings, f"bare-{turn}")
+    return _ReadsLog(SqliteLog(folder) if what == "SQLite" else KafkaLog(settings), f"reading-{turn}")
 
 
 @dataclass(frozen=True)
@@ -291,11 +374,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = KafkaSettings(bootstrap=bootstrap, prefix=fresh_prefix(), replication=1, min_in_sync=1)
     options.scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=options.scratch))
-    prepare_topics(settings, [CALL_AUDIO], None)
+    prepare_topics(settings, [CALL_AUDIO, FINDING], None)
     run = partial(throughput, rounds=options.rounds, round_s=options.seconds, settings=settings, folder=folder)
     timed = partial(delay, rounds=options.rounds, round_s=options.seconds, settings=settings, folder=folder)
     try:
         rates = [row for size in (_BATCH, 2000) for row in run(size)]
+        reads = reading(100_000, options.rounds, settings, folder)
         delays = [*timed(2000, 0.1), *timed(200, 0.02)]
     finally:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap)
@@ -304,6 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shutil.rmtree(folder)
     where = f"{platform.machine()}, {os.cpu_count()} cores shared with the broker"
     _table(console, f"Appends ({where})", ("", "events per append", "events/s", "time / bare"), rates)
+    _table(console, "Reads of what lies there", ("", "events/s", "time / bare"), reads)
     names = ("", "events/s", "P50 ms", "P95 ms", "most ms", "P50 / bare", "P95 / bare")
     _table(console, "From append to another process's read", names, delays)
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -311,6 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "cores": os.cpu_count(),
         "linger_ms": settings.linger_ms,
         "appends": [asdict(row) for row in rates],
+        "reads": [asdict(row) for row in reads],
         "delay": [asdict(row) for row in delays],
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n")
