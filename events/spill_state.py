@@ -23,7 +23,8 @@ class SpillState:
     bytes: int
     """Disk space in use."""
     share: float
-    """Of the space allowed, 0 to 1 (a little above when the last append crossed the line)."""
+    """Of the space allowed, or of what the disk has for us when that is less: 0 to 1, a little above when the last
+    append crossed the line."""
     since_ms: int
     """UTC epoch milliseconds at which this mode began."""
     oldest_ms: int | None

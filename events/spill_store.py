@@ -3,14 +3,18 @@
 The store is a row of segments, each a folder with an embedded event log of its own that has one topic of one
 partition. New events go into the newest segment, what is taken comes from the oldest, and a segment that is empty
 is removed as a whole: so the disk space is really given back, and order is that of the segments' numbers.
+
+A segment whose file is damaged is set aside, under a name that begins with ``damaged-``, and the others go on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +26,8 @@ from events.identity import RecordId
 from events.log import Delivery, Event, EventLog, Group
 from events.topics import Topic
 
+logger = logging.getLogger(__name__)
+
 OpenLog = Callable[[Path], EventLog]
 
 _DRAIN: Final = Group("drain")
@@ -30,7 +36,9 @@ SPILLED: Final = Topic("spilled", _OWNER, _OWNER, None, 3650, partitions=1)
 """The one topic of a segment. Its values are sealed as they came."""
 _KIND: Final = "spilled"
 _GONE: Final = "gone-"
+_DAMAGED: Final = "damaged-"
 _EVENT_OVERHEAD_BYTES: Final = 256
+_RESERVE_BYTES: Final = 4 << 20
 
 
 class _Spilled(msgspec.Struct, frozen=True, array_like=True):
@@ -89,6 +97,15 @@ class SpillStore:
         return sum(self._sizes.values())
 
     @property
+    def free_bytes(self) -> int:
+        """Space that the disk has left for more events; a little is left for draining and for others."""
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError:
+            return 0
+        return max(0, disk.f_bavail * disk.f_frsize - _RESERVE_BYTES)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is no segment, and so nothing to take."""
         return not self._segments
@@ -101,10 +118,17 @@ class SpillStore:
     def append(self, topic: Topic, events: Sequence[Event]) -> None:
         """Keep events durably behind all others, all or none. Raises LogUnavailable."""
         assert topic.name in self._topics, f"Topic {topic.name} is not among those that may be kept."
+        wrapped = [_wrap(topic, event) for event in events]
         if not self._segments or self._sizes[self._segments[-1]] >= self._segment_bytes:
             self._begin_segment()
         newest = self._segments[-1]
-        self._log(newest).append(SPILLED, [_wrap(topic, event) for event in events])
+        try:
+            self._log(newest).append(SPILLED, wrapped)
+        except StopConsumer as error:
+            self._set_aside(newest, error)
+            self._begin_segment(newest)
+            newest = self._segments[-1]
+            self._log(newest).append(SPILLED, wrapped)
         self._records[newest] += len(events)
         self._measure(newest)
 
@@ -112,23 +136,29 @@ class SpillStore:
         """Return the oldest events, the same ones until `done` is called; nothing when all is done with."""
         while self._segments and not self._taken:
             oldest = self._segments[0]
-            log = self._log(oldest)
-            self._taken = log.read([SPILLED], _DRAIN, most, 0.0)
+            try:
+                log = self._log(oldest)
+                self._taken = log.read([SPILLED], _DRAIN, most, 0.0)
+            except StopConsumer as error:
+                self._set_aside(oldest, error)
+                continue
+            if not log.assignment(_DRAIN):
+                raise LogUnavailable("The spill's oldest events cannot be read now.")
             if not self._taken:
-                if sum(log.lag(_DRAIN, [SPILLED]).values()):
-                    raise LogUnavailable("The spill's oldest events cannot be read now.")
                 self._remove(oldest)
         return [self._unwrap(delivery.event) for delivery in self._taken]
 
     def done(self) -> None:
-        """What was taken is in the event log: durably forget it. Raises LogUnavailable; then call it again."""
+        """What was taken is in the event log: forget it, durably where the disk has room for the note.
+
+        On a full disk the note waits for the next one, so that draining can make room.
+        """
         assert self._taken
         oldest = self._segments[0]
-        self._log(oldest).commit(_DRAIN, self._taken[-1].after)
+        with contextlib.suppress(LogUnavailable):
+            self._log(oldest).commit(_DRAIN, self._taken[-1].after)
         self._records[oldest] = max(0, self._records[oldest] - len(self._taken))
         self._taken = []
-        if len(self._segments) > 1 and not self._records[oldest]:
-            return  # The next `take` removes it.
         self._measure(oldest)
 
     def close(self) -> None:
@@ -143,12 +173,16 @@ class SpillStore:
 
     def _look(self) -> None:
         """Count what an earlier process left."""
-        for segment in self._segments:
-            self._records[segment] = sum(self._log(segment).lag(_DRAIN, [SPILLED]).values())
-            self._close_segment(segment)
+        for segment in list(self._segments):
+            self._records[segment] = 0
+            try:
+                self._records[segment] = sum(self._log(segment).lag(_DRAIN, [SPILLED]).values())
+                self._close_segment(segment)
+            except StopConsumer as error:
+                self._set_aside(segment, error)
 
-    def _begin_segment(self) -> None:
-        before = self._segments[-1] if self._segments else 0
+    def _begin_segment(self, behind: int = 0) -> None:
+        before = max(behind, self._segments[-1] if self._segments else 0)
         with _translated(self._folder):
             (self._folder / f"{before + 1:08d}").mkdir(mode=0o700)
             _sync_folder(self._folder)
@@ -160,14 +194,22 @@ class SpillStore:
 
     def _remove(self, segment: int) -> None:
         """Remove a segment in one step: a crash leaves all of it or a folder that nobody reads."""
+        shutil.rmtree(self._rename(segment, _GONE), ignore_errors=True)
+
+    def _set_aside(self, segment: int, error: StopConsumer) -> None:
+        aside = self._rename(segment, f"{_DAMAGED}{time.time_ns()}-")
+        logger.error("Events that wait for the event log cannot be read and were moved to %s: %s", aside, error)
+
+    def _rename(self, segment: int, prefix: str) -> Path:
+        """Give a segment a name under which it is no segment any more."""
         self._close_segment(segment)
-        gone = self._folder / f"{_GONE}{segment:08d}"
+        other = self._folder / f"{prefix}{segment:08d}"
         with _translated(self._folder):
-            (self._folder / f"{segment:08d}").rename(gone)
+            (self._folder / f"{segment:08d}").rename(other)
             _sync_folder(self._folder)
-        shutil.rmtree(gone, ignore_errors=True)
         self._segments.remove(segment)
         del self._records[segment], self._sizes[segment]
+        return other
 
     def _log(self, segment: int) -> EventLog:
         log = self._logs.get(segment)

@@ -6,7 +6,8 @@ is back, and only when nothing is left on the disk do events go straight again.
 
 Nothing is lost: an append returns when the main log or the disk has it. Nothing is doubled, but for one case: a
 process that is killed between the main log's acknowledgement of a drained batch and the note of it on the disk sends
-that batch (`SpillSettings.drain_records`) once more under the same ids, which readers ignore (law 5 of `events.log`).
+that batch (`SpillSettings.drain_records`; on a full disk, which takes no notes, that segment) once more under the same
+ids, which readers ignore (law 5 of `events.log`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from events import metrics
 from events.clock import Clock, SystemClock
@@ -35,10 +36,11 @@ _MODE_NUMBER: Final = {SpillMode.DIRECT: 0, SpillMode.SPILLING: 1, SpillMode.DRA
 
 @dataclass(frozen=True, slots=True)
 class SpillSettings:
-    most_mb: int = 2048
-    """Disk space for events while the event log is away. 100 two-leg calls take about 2.7 MB a second."""
+    most_mb: int = 4096
+    """Disk space for events while the event log is away. 100 two-leg calls take about 3 MB a second."""
     nearly_full: float = 0.8
-    """From this share of the space on, new calls are refused; those in progress go on."""
+    """From this share of the space on (of what the disk has, when that is less), new calls are refused; those in
+    progress go on."""
     segment_mb: int = 64
     """Space is given back in pieces of this size."""
     drain_records: int = 1000
@@ -124,18 +126,22 @@ class SpillingLog:
                 refusal = error
 
     def _keep(self, topic: Topic, events: Sequence[Event]) -> None:
-        used = self._store.bytes + self._store.room_for(events)
-        if used > self._most_bytes:
-            self._state = self._tell()
-            raise LogUnavailable(
-                f"The event log is away and the spill of {self._settings.most_mb} MB is full; "
-                "bring the event log back or raise [spill] most_mb."
+        wanted = self._store.room_for(events)
+        if self._store.bytes + wanted > self._most_bytes:
+            self._refuse(
+                f"the spill of {self._settings.most_mb} MB is full; bring it back or raise [spill] most_mb"
             )
+        if wanted > self._store.free_bytes:
+            self._refuse("the disk of the spill is full; bring it back or make room on the disk")
         self._store.append(topic, events)
         if self._oldest_ms is None:
             self._oldest_ms = events[0].at_ms
         metrics.count(metrics.SPILLED, len(events))
         self._state = self._tell()
+
+    def _refuse(self, why: str) -> NoReturn:
+        self._state = self._tell()
+        raise LogUnavailable(f"The event log is away and {why}.")
 
     def _begin(self, why: str) -> None:
         self._enter(SpillMode.SPILLING, why)
@@ -217,7 +223,9 @@ class SpillingLog:
 
     def _tell(self) -> SpillState:
         used = self._store.bytes
-        share = used / self._most_bytes
+        # A disk on which others write may have less for us than we are allowed.
+        allowed = min(self._most_bytes, used + self._store.free_bytes)
+        share = used / allowed if allowed else 1.0
         state = SpillState(
             self._mode,
             self._store.records,

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def test_a_batch_of_which_one_topic_was_taken_is_not_sent_again(tmp_path: Path) 
 class _NoCommits(SqliteLog):
     """A disk on which positions cannot be noted for a while."""
 
-    failures = 3
+    failures = 2
 
     def commit(self, group: Group, position: Position) -> None:
         if _NoCommits.failures:
@@ -266,6 +267,73 @@ def test_space_comes_back_segment_by_segment(tmp_path: Path) -> None:
     left = 1_000_000
     until(lambda: log.state.mode is SpillMode.DIRECT)
     assert ids(found(log)) == list(range(1500))
+    log.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs of 16 MB needs root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def write_until_full(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_disk_smaller_than_the_space_allowed_counts_instead(
+    tmp_path: Path, small_disk: Path, main: GatedLog
+) -> None:
+    log = spilling(small_disk, main, SpillSettings(most_mb=4096, first_retry_s=0.01, longest_retry_s=0.02))
+    main.shut()
+    rooms: list[bool] = []
+
+    def fill() -> None:
+        while True:
+            log.append(CALL_AUDIO, numbered(20 * len(rooms), 20, size=4000))
+            rooms.append(log.has_room)
+
+    with pytest.raises(LogUnavailable, match="the disk of the spill is full; bring it back or make room"):
+        fill()
+    assert rooms[0]
+    assert not rooms[-1]
+    with pytest.raises(OSError, match="No space left"):
+        write_until_full(small_disk / "others")
+    main.open()
+    until(lambda: log.state.mode is SpillMode.DIRECT)
+    assert log.has_room
+    assert ids(found(log)) == list(range(20 * len(rooms)))
+    log.close()
+
+
+def test_a_damaged_segment_is_set_aside_and_the_others_arrive(
+    tmp_path: Path, main: GatedLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = spilling(tmp_path, main)
+    main.shut()
+    for first in range(0, 1500, 50):
+        log.append(CALL_AUDIO, numbered(first, 50, size=4000))
+    log.close()
+    first_segment, *_, last_segment = segments(tmp_path)
+    for name in (first_segment, last_segment):
+        (tmp_path / "spill" / name / "spilled.db").write_bytes(b"no database" * 1000)
+    log = spilling(tmp_path, SqliteLog(tmp_path / "main"))
+    log.append(CALL_AUDIO, numbered(1500, 10))
+    until(lambda: log.state.mode is SpillMode.DIRECT)
+    got = [int(event.id) for event in sorted(found(log), key=lambda event: int(event.id))]
+    assert got[-10:] == list(range(1500, 1510))
+    assert got[:-10] == list(range(got[0], got[-11] + 1))
+    assert 0 < got[0] < got[-11] < 1499
+    aside = [name for name in segments(tmp_path) if name.startswith("damaged-")]
+    assert len(aside) == 2
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert [any(name in sentence for sentence in said) for name in aside] == [True, True]
     log.close()
 
 
