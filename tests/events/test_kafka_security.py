@@ -71,7 +71,7 @@ listener.name.tls.ssl.client.auth=required
             bootstrap=f"127.0.0.1:{self.port + offset}",
             replication=1,
             min_in_sync=1,
-            connect_within_s=2.0,
+            connect_within_s=10.0,
             request_within_s=5.0,
         )
 
@@ -187,7 +187,7 @@ def test_a_wrong_setting_is_named(
     settings: KafkaSettings = getattr(broker, how)
     if change.get("bootstrap") == "localhost":
         change = {"bootstrap": settings.bootstrap.replace("127.0.0.1", "localhost")}
-    wrong = replace(settings, **change)  # type: ignore[arg-type]
+    wrong = replace(settings, connect_within_s=1.0, **change)  # type: ignore[arg-type]
     with pytest.raises(KafkaRefused) as raised:
         prepare_topics(wrong, [TOPIC], None)
     assert sentence in str(raised.value)
