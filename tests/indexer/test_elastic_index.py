@@ -14,6 +14,7 @@ from indexer.elastic_connection import ElasticConnection
 from indexer.elastic_index import ElasticIndex
 from indexer.elastic_settings import ElasticIndexSettings
 from indexer.index import CallIndex, CallQuery
+from tests.builders.swept_index import sweep
 from tests.contracts.call_index_laws import CallIndexLaws
 from tests.services.needed import ELASTICSEARCH_VARIABLE, elasticsearch_url, services
 
@@ -44,15 +45,7 @@ def open_thorough_index(folder: Path) -> CallIndex:
 def _swept(tmp_path: Path) -> Iterator[None]:
     elasticsearch_url()
     yield
-    connection = ElasticConnection(settings_for(tmp_path))
-    prefix = prefix_of(tmp_path)
-    found = connection.ask("GET", f"/{prefix}*/_alias", parameters={"allow_no_indices": "true"})
-    if found:
-        connection.ask("DELETE", f"/{','.join(found)}")
-    for template in connection.ask("GET", "/_index_template")["index_templates"]:
-        if template["name"].startswith(prefix):
-            connection.ask("DELETE", f"/_index_template/{template['name']}")
-    connection.close()
+    sweep(settings_for(tmp_path))
 
 
 class TestElasticIndex(CallIndexLaws):
