@@ -45,8 +45,8 @@ class SupervisorSettings:
     """A process that has given no sign of life for so long is killed and started again."""
 
     def __post_init__(self) -> None:
-        if not 5 <= self.silent_after_s <= self.hung_after_s:
-            raise ValueError("silent_after_s must be at least 5 and not above hung_after_s.")
+        if not 2 <= self.silent_after_s <= self.hung_after_s:
+            raise ValueError("silent_after_s must be at least 2 and not above hung_after_s.")
         if not 0 < self.first_restart_after_s <= self.longest_restart_after_s:
             raise ValueError("first_restart_after_s must be positive and not above longest_restart_after_s.")
 

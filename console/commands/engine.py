@@ -95,19 +95,21 @@ def up(
 
 
 class Waiting:
-    """Says on standard error what processes wait for, and when they wait no more."""
+    """Says on standard error what keeps processes from their work, and when it does no longer."""
 
     def __init__(self) -> None:
-        self._waiting: frozenset[str] = frozenset()
+        self._told: dict[str, frozenset[str]] = {}
 
     def say(self, notes: Notes) -> None:
         for sentence, names in notes.items():
-            _tell(f"{joined(names)} {'is' if len(names) == 1 else 'are'} not at work: {sentence}")
-        waiting = frozenset(name for names in notes.values() for name in names)
-        again = sorted(self._waiting - waiting)
+            if not self._told.get(sentence, frozenset()) >= set(names):
+                _tell(f"{joined(names)} {'is' if len(names) == 1 else 'are'} not at work: {sentence}")
+        waiting = {name for names in notes.values() for name in names}
+        waited = {name for names in self._told.values() for name in names}
+        again = sorted(waited - waiting)
         if again:
             _tell(f"{joined(again)} {'is' if len(again) == 1 else 'are'} at work.")
-        self._waiting = waiting
+        self._told = {sentence: frozenset(names) for sentence, names in notes.items()}
 
 
 def joined(names: Sequence[str]) -> str:

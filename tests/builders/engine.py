@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -42,6 +43,8 @@ class RunningEngine:
     process: subprocess.Popen[str]
     sip: tuple[str, int]
     http: str
+    errors: list[str] = field(default_factory=list)
+    """Lines of its standard error so far."""
 
     def health(self) -> dict[str, object]:
         """What the supervisor says of its processes."""
@@ -61,6 +64,13 @@ class RunningEngine:
             lambda: self.stages()[stage]["pid"] != before["pid"] and self.stages()[stage]["state"] == "ready",
             f"{stage} comes back",
         )
+
+    def healthz(self) -> dict[str, Any]:
+        """What the console says of the engine, whatever its status code."""
+        try:
+            return dict(json.loads(self.page("/healthz")))
+        except urllib.error.HTTPError as error:
+            return dict(json.loads(error.read()))
 
     def page(self, path: str) -> str:
         with urllib.request.urlopen(f"http://{self.http}{path}", timeout=10) as answer:
@@ -104,7 +114,7 @@ def running_engine(
     said = dict(part.split("=", 1) for part in line.split()[1:])
     host, _, port = said["sip"].rpartition(":")
     try:
-        yield RunningEngine(data, process, (host, int(port)), said["http"])
+        yield RunningEngine(data, process, (host, int(port)), said["http"], errors)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -14,18 +14,43 @@ from pathlib import Path
 import pytest
 
 from console.data_folder import DataFolder, DataFolderInUse, DataFolderRefused, EngineLock
-from console.supervisor import StageCommand, Supervisor, SupervisorSettings
+from console.supervisor import Notes, StageCommand, Supervisor, SupervisorSettings
 from tests.builders.engine import until
 
 AT_WORK = "import os, signal; os.write(int(os.environ['CALLWARDEN_READY_FD']), b'ready'); signal.pause()"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + AT_WORK
 BROKEN = "raise SystemExit(3)"
+SIGNS = """
+import pathlib, signal, sys, threading
+from console.signs_of_life import SignsOfLife
+from console.supervisor import say_ready
+from events.clock import SystemClock
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+signs = SignsOfLife(pathlib.Path(sys.argv[1]), "one", SystemClock())
+"""
+BEATING = SIGNS + "signs.ready(); say_ready()\nwhile not stop.wait(0.2): signs.beat()\nsigns.close()"
+WAITS = (
+    SIGNS
+    + "signs.missing('log', 'No broker answers; set [kafka] bootstrap.')\nwhile not stop.wait(0.2): signs.beat()"
+)
+GIVES_UP = SIGNS + "signs.stopped('The key is missing; set it.')\nraise SystemExit(1)"
 
 
 @contextmanager
-def supervising(folder: DataFolder, **programs: str) -> Iterator[Supervisor]:
-    commands = [StageCommand(name, name, [sys.executable, "-c", program]) for name, program in programs.items()]
-    supervisor = Supervisor(folder, commands, SupervisorSettings(first_restart_after_s=0.02, stop_within_s=1.0))
+def supervising(
+    folder: DataFolder, told: list[Notes] | None = None, ready: threading.Event | None = None, **programs: str
+) -> Iterator[Supervisor]:
+    commands = [
+        StageCommand(name, name, [sys.executable, "-c", program, str(folder.processes)], accepts=name == "door")
+        for name, program in programs.items()
+    ]
+    settings = SupervisorSettings(
+        first_restart_after_s=0.02, stop_within_s=1.0, silent_after_s=2.0, hung_after_s=2.0
+    )
+    supervisor = Supervisor(folder, commands, settings)
+    supervisor.on_notes = (told if told is not None else []).append
+    supervisor.on_ready = (ready or threading.Event()).set
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
@@ -77,6 +102,62 @@ def test_a_process_that_does_not_stop_is_killed(folder: DataFolder) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert not folder.health_file.exists()
+
+
+def test_a_process_that_hangs_is_killed_and_comes_back(folder: DataFolder) -> None:
+    with supervising(folder, one=BEATING, two=BEATING) as supervisor:
+        until(lambda: all(stage(folder, name).get("state") == "ready" for name in ("one", "two")), "up")
+        before = supervisor.pids()
+        os.kill(before["one"], signal.SIGSTOP)
+        until(lambda: stage(folder, "one")["restarts"] == 1, "the hung one is ended")
+        until(lambda: stage(folder, "one")["state"] == "ready", "and comes back")
+        assert supervisor.pids()["two"] == before["two"]
+        assert stage(folder, "two")["restarts"] == 0
+
+
+def test_the_engine_is_ready_when_the_others_have_said_what_they_wait_for(folder: DataFolder) -> None:
+    told: list[Notes] = []
+    ready = threading.Event()
+    with supervising(folder, told, ready, door=BEATING, one=WAITS, two=WAITS):
+        assert ready.wait(30)
+        assert until(lambda: told, "what they wait for is said") == [
+            {"No broker answers; set [kafka] bootstrap.": ["one", "two"]}
+        ]
+        assert stage(folder, "one")["state"] == "waiting"
+        assert stage(folder, "one")["note"] == "No broker answers; set [kafka] bootstrap."
+
+
+def test_why_a_process_gave_up_is_said(folder: DataFolder) -> None:
+    told: list[Notes] = []
+    with supervising(folder, told, door=BEATING, one=GIVES_UP):
+        assert until(lambda: told, "why it gave up is said")[0] == {"The key is missing; set it.": ["one"]}
+        until(lambda: int(str(stage(folder, "one").get("restarts", 0))) >= 2, "it is tried again all the same")
+
+
+def test_the_engine_is_not_ready_without_its_door(folder: DataFolder) -> None:
+    told: list[Notes] = []
+    ready = threading.Event()
+    with supervising(folder, told, ready, door=GIVES_UP, one=BEATING):
+        until(lambda: told, "why it gave up is said")
+        assert not ready.is_set()
+
+
+def test_a_stage_alone_keeps_an_engine_from_starting_and_other_stages_not(folder: DataFolder) -> None:
+    first, second = EngineLock(folder), EngineLock(folder)
+    first.share()
+    second.share()
+    assert EngineLock(folder).is_held()
+    with pytest.raises(DataFolderInUse, match="already runs on the data folder"):
+        EngineLock(folder).acquire()
+    first.release()
+    second.release()
+    engine = EngineLock(folder)
+    engine.acquire()
+    beside = EngineLock(folder)
+    beside.share()
+    beside.release()
+    assert EngineLock(folder).is_held(), "The engine's own lock is still its own."
+    engine.release()
 
 
 def test_one_engine_a_folder(folder: DataFolder) -> None:
