@@ -7,6 +7,7 @@ only its status and its type (a fixed word of Elasticsearch's) are passed on.
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -70,8 +71,12 @@ class ElasticConnection:
         if any(url.startswith("https:") for url in settings.urls):
             secure = {"verify_certs": settings.verify, "ssl_show_warn": False}
             if settings.ca_file is not None:
-                if not settings.ca_file.is_file():
-                    raise ElasticRefused("There is no certificate file where [elasticsearch] ca_file says.")
+                try:
+                    ssl.create_default_context(cafile=settings.ca_file)
+                except (OSError, ValueError):
+                    raise ElasticRefused(
+                        "The file that [elasticsearch] ca_file names cannot be read or holds no certificate."
+                    ) from None
                 secure["ca_certs"] = str(settings.ca_file)
         try:
             self._client = elasticsearch.Elasticsearch(
@@ -84,10 +89,8 @@ class ElasticConnection:
                 http_compress=False,
                 **secure,
             )
-        except (OSError, ValueError):
-            raise ElasticRefused(
-                "The certificates in [elasticsearch] ca_file cannot be read, or [elasticsearch] url is no address."
-            ) from None
+        except ValueError:
+            raise ElasticRefused("[elasticsearch] url is no address, or api_key_secret is no API key.") from None
 
     def ask(
         self,
