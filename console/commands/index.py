@@ -65,6 +65,8 @@ def rebuild(
 
 def _rebuild(wiring: Wiring, source: Source) -> bool:
     """Return whether anything failed."""
+    # One that is away from the beginning is not waited for, as one that goes away meanwhile is.
+    wiring.prepare_index()
     with _progress() as tell:
         if source is Source.INDEX:
             written = wiring.index.rebuild(lambda done, total: tell("documents written", done, total))
@@ -96,7 +98,10 @@ def _told(made: Rebuilt) -> Iterator[str]:
     if made.expired:
         yield f"{made.expired} calls are older than [indexer] keep_days and were left out."
     if made.failed:
-        yield "Others changed the failed calls again and again; run the command once more."
+        yield (
+            "The failed calls were changed by others again and again, or the index refuses them (the error above says "
+            "why); run the command once more."
+        )
     if made.unreadable:
         yield f"{made.unreadable} records cannot be opened or read and were left out."
 
@@ -106,6 +111,7 @@ def status(data: DataOption, as_json: JsonOption = False, config: ConfigOption =
     """Tell where the index lies, how many calls it holds, and how large it is."""
     wiring = wire(data, config)
     try:
+        wiring.prepare_index()
         found = wiring.index.status()
     finally:
         wiring.close()
