@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -68,6 +69,19 @@ def index_document(document: CallDocument) -> dict[str, Any]:
         "summary": _packed(msgspec.msgpack.encode(summary)),
         "record": _packed(zlib.compress(msgspec.msgpack.encode(document), 1)),
     }
+
+
+def only_known(fields: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `fields` without those that `properties` of a mapping do not name, at any depth."""
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in properties:
+            continue
+        within = properties[name].get("properties")
+        if within is not None and isinstance(value, list):
+            value = [only_known(item, within) for item in value]
+        kept[name] = value
+    return kept
 
 
 def tombstone(call: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class ElasticIndex:
         self._layout = Layout(self._connection, self._names, self._settings, state_folder)
         self._places = Places(self._connection, self._names)
         self._seen = SeenRevisions()
-        self._writer = Writer(self._connection, self._names, self._settings, self._seen)
+        self._writer = Writer(self._connection, self._names, self._settings, self._seen, self._layout)
         self._searcher = Searcher(self._connection, self._names, self._settings)
         self._expunger = Expunger(self._connection, self._settings)
         self._upkeep = Upkeep(self._connection, self._names, self._settings, self._layout)

@@ -103,6 +103,14 @@ class Layout:
             ]
         return sorted(found, key=lambda month: month.slot)
 
+    def older_fields(self, index: str) -> dict[str, Any] | None:
+        """Return the fields of an index with an older mapping than this program's; None where it is not older."""
+        mappings = self._connection.ask("GET", f"/{index}/_mapping")[index]["mappings"]
+        if int(mappings.get("_meta", {}).get("version", 0)) >= mapping_version():
+            return None
+        properties: dict[str, Any] = mappings.get("properties", {})
+        return properties
+
     def _check_cluster(self, identity: str) -> None:
         """Remember the first cluster; another one behind the same address would have none of our calls."""
         if self._state_folder is None or not identity:

@@ -24,7 +24,8 @@ from events import metrics
 from events.call_document import CallDocument
 from events.identity import CallId
 from indexer.elastic_connection import ElasticConnection, ElasticUnavailable, RequestFailed
-from indexer.elastic_document import RecordDamaged, index_document, unpack_document
+from indexer.elastic_document import RecordDamaged, index_document, only_known, unpack_document
+from indexer.elastic_layout import Layout
 from indexer.elastic_places import Place
 from indexer.elastic_schema import Names
 from indexer.elastic_settings import ElasticIndexSettings
@@ -86,6 +87,8 @@ class _Put:
     misplaced: bool = False
     """The month is gone."""
     conflicts: int = 0
+    reduced: bool = False
+    """It holds only the fields that the month's older mapping knows."""
     encoded: bytes = b""
 
     @property
@@ -100,11 +103,13 @@ class Writer:
         names: Names,
         settings: ElasticIndexSettings,
         seen: SeenRevisions,
+        layout: Layout,
     ) -> None:
         self._connection = connection
         self._names = names
         self._settings = settings
         self._seen = seen
+        self._layout = layout
 
     def put_all(self, documents: Sequence[tuple[CallDocument, int | None, Place]]) -> list[PutOutcome | None]:
         """See `CallIndex.put_all`; each document comes with its place. The outcome is None where that month is gone.
@@ -226,13 +231,25 @@ class Writer:
         except RequestFailed as failed:
             if failed.status == 404:
                 self._gone(put)
-            else:
+            elif put.reduced or not self._reduce(put, outcome["_index"]):
                 self._refuse(put, failed.kind)
             return False
         put.outcome = PutOutcome.STORED
         put.encoded = b""
         self._seen.note(call, seen_in(outcome, put.document.revision))
         return False
+
+    def _reduce(self, put: _Put, index: str) -> bool:
+        """Leave out what the mapping of an older program does not know; return whether it is one.
+
+        Until `callwarden index rebuild` the month cannot be searched by these fields; the record has them all.
+        """
+        known = self._layout.older_fields(index)
+        if known is None:
+            return False
+        put.encoded = msgspec.json.encode(only_known(index_document(put.document), known))
+        put.reduced = True
+        return True
 
     def _gone(self, put: _Put) -> None:
         """The index is not there: look through its alias; without that, the month itself was let go."""
