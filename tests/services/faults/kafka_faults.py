@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from kafka import KafkaAdminClient
@@ -96,8 +96,9 @@ class Site:
             admin.close()
 
 
-def site(cluster: KafkaCluster, scale: float = 1.0) -> Site:
-    return Site(cluster, kafka_settings(cluster.bootstrap, f"faults-{secrets.token_hex(4)}."), scale)
+def site(cluster: KafkaCluster, scale: float = 1.0, **more: Any) -> Site:
+    """Return a fresh place on a cluster; `more` are Kafka settings."""
+    return Site(cluster, kafka_settings(cluster.bootstrap, f"faults-{secrets.token_hex(4)}.", **more), scale)
 
 
 # What is done to brokers. Each returns when its fault is over; the load goes on meanwhile.
