@@ -77,7 +77,7 @@ def new_reader(settings: KafkaSettings) -> Any:
     return new_consumer(
         settings,
         group_id=None,
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=250,
         max_poll_records=settings.most_buffered,
     )
 

@@ -83,12 +83,20 @@ class KafkaMembership:
     def wait_until_joined(self, within_s: float) -> None:
         """Return when the group has let this member in. Raises LogUnavailable after `within_s`, or at once when
         a person has to change something."""
+        if self._joined:
+            return
         with self._changed:
             self._changed.wait_for(lambda: self._joined or isinstance(self._trouble, KafkaRefused), within_s)
             if not self._joined:
                 raise self._trouble or LogUnavailable(
                     f"Kafka group {self._group} did not let this reader in within {within_s:g} s."
                 )
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the group can take positions now; false while it rebalances or cannot be reached."""
+        consumer = self._consumer
+        return consumer is not None and self._is_at_rest(consumer._coordinator)
 
     def check(self) -> None:
         """Raise LogUnavailable when the group could not be reached for longer than a session lasts."""
@@ -207,14 +215,14 @@ class KafkaMembership:
             if self._away_since is None:
                 self._away_since = time.monotonic()
             consumer.poll(timeout_ms=_POLL_MS, max_records=1)
-            return self._at_rest(coordinator)
+            return self._is_at_rest(coordinator)
         consumer.poll(timeout_ms=0, max_records=1)
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._rejoin, _TICK_S)
-        return self._at_rest(coordinator)
+        return self._is_at_rest(coordinator)
 
     @staticmethod
-    def _at_rest(coordinator: Any) -> bool:
+    def _is_at_rest(coordinator: Any) -> bool:
         return bool(
             coordinator.stable() and not coordinator.need_rejoin() and not coordinator.coordinator_unknown()
         )

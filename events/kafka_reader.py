@@ -60,8 +60,9 @@ class KafkaReader:
         if self._consumer is None:
             with in_our_words(self._settings, "take connections"):
                 self._consumer = new_reader(self._settings)
-            self._membership.wait_until_joined(self._settings.join_within_s)
-        self._flush(_COMMIT_S)
+        self._membership.wait_until_joined(self._settings.join_within_s)
+        if self._membership.at_rest:  # else later: a rebalance is no reason to wait with reading
+            self._flush(_COMMIT_S)
         while True:
             self._settle()
             if not self._fetched:
@@ -111,6 +112,7 @@ class KafkaReader:
             return
         lost = self._held - assigned
         if lost:
+            self._flush(_COMMIT_S)
             self._let_go(lost)
         added = assigned - self._held
         places = self._begin(added) if added else {}

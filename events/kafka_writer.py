@@ -47,6 +47,7 @@ class KafkaWriter:
         self._changed = threading.Condition()
         self._pending = 0
         self._users = 0
+        self._waiting = 0
         self._undecided: OrderedDict[tuple[str, str], tuple[Event, Any]] = OrderedDict()
         self._producer: Any = None
         self._suspect = False
@@ -166,16 +167,21 @@ class KafkaWriter:
                 elif event.id not in under_way:
                     self._undecided[key] = (event, future)
                     waiting.append(future)
+            self._waiting += len(waiting)
             self._pending -= freed
             self._forget_oldest()
             self._changed.notify_all()
-        metrics.gauge(metrics.LOG_UNDECIDED, len(self._undecided))
+        if waiting:
+            metrics.gauge(metrics.LOG_UNDECIDED, self._waiting)
         for future in waiting:
             future.add_both(self._decided)
 
     def _decided(self, _: Any) -> None:
         with self._changed:
             self._pending -= 1
+            self._waiting -= 1
+            if not self._waiting:
+                metrics.gauge(metrics.LOG_UNDECIDED, 0)
             self._changed.notify_all()
 
     def _forget_oldest(self) -> None:

@@ -125,7 +125,7 @@ def _bare_consumer(settings: KafkaSettings, group: str, start: str) -> Any:
         auto_offset_reset=start,
         isolation_level="read_committed",
         metrics_enabled=False,
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=250,
         max_poll_records=settings.most_buffered,
     )
 
