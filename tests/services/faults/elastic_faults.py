@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from events.errors import CallwardenError
+from events.errors import CallwardenError, RetryLater
 from indexer.elastic_index import ElasticIndex
 from indexer.elastic_settings import ElasticIndexSettings
 from tests.services.faults.index_rig import HEAD, IndexRig, Verdict, ask
@@ -205,6 +205,47 @@ def lost_answers(run: Run) -> Verdict:
     return _behind_proxy(run, "answers of bulks lost", decide, workers=2)
 
 
+def rebuilt(run: Run) -> Verdict:
+    """No fault but an operator: the index is made anew in both ways while calls come in and go to its months."""
+    with run.rig(workers=2) as rig:
+        rig.wait_for_puts(3)
+        anew = 0
+        with contextlib.closing(ElasticIndex(rig.settings)) as index:
+            for _ in range(2):
+                anew += index.rebuild(lambda done, total: None)
+                from_log = rig.rebuild_from_log()
+        note = (
+            f"{anew} documents rewritten; from the log {from_log.unchanged} unchanged, {from_log.written} written"
+        )
+        return rig.verdict("index rebuilt meanwhile, twice in both ways", f"{note}; {_stops(rig)}")
+
+
+def killed_rebuild(run: Run) -> Verdict:
+    """kill -9 in the middle of a rebuild, which is run again."""
+    with run.rig() as rig, contextlib.closing(ElasticIndex(rig.settings)) as index:
+        rig.wait_for_puts(5)
+        killed = 0
+
+        def kill_once(done: int, total: int) -> None:
+            nonlocal killed
+            if done and not killed:
+                killed = done
+                run.server.kill()
+
+        try:
+            index.rebuild(kill_once)
+        except RetryLater:
+            pass
+        else:
+            raise AssertionError("The rebuild did not notice.")
+        finally:
+            run.server.start()
+        index.rebuild(lambda done, total: None)
+        return rig.verdict(
+            "kill -9 mid-rebuild, rebuilt again", f"killed behind {killed} documents; {_stops(rig)}"
+        )
+
+
 FAULTS: dict[str, Callable[[Run], Verdict]] = {
     "none": nothing,
     "kill": kill,
@@ -216,6 +257,8 @@ FAULTS: dict[str, Callable[[Run], Verdict]] = {
     "storm": storm,
     "not-ready": not_ready,
     "lost-answers": lost_answers,
+    "rebuilt": rebuilt,
+    "killed-rebuild": killed_rebuild,
 }
 
 

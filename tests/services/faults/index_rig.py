@@ -34,6 +34,7 @@ from events.sqlite_log import SqliteLog
 from indexer.elastic_index import ElasticIndex
 from indexer.elastic_settings import ElasticIndexSettings
 from indexer.index import CallIndex, PutOutcome
+from indexer.rebuild import LogRebuild, Rebuilt
 from indexer.worker import IndexerSettings, IndexerStage
 from tests.indexer.call_records import STARTED_AT_MS, call_id, call_records, document_of
 from tests.indexer.topic_of import topic_of
@@ -206,6 +207,11 @@ class IndexRig:
         """Wait until a put is under way."""
         self.wait_for_puts(2)
         assert self.putting.wait(30), "No put is under way."
+
+    def rebuild_from_log(self) -> Rebuilt:
+        """What `callwarden index rebuild` does, beside the stage."""
+        with contextlib.closing(ElasticIndex(self.settings)) as index:
+            return LogRebuild(lambda: SqliteLog(self._folder / "log"), self._sealer, index).run()
 
     def verdict(self, fault: str, note: str = "", within_s: float = 120.0) -> Verdict:
         """Wait until everything sent is committed, then count what the server holds."""
