@@ -19,6 +19,7 @@ from console.settings import Settings
 from console.signs_of_life import Sign, read_signs
 from console.vitals import STAGE_NAMES, clock_warnings, judge_sign, vitals
 from console.web.services import Health, PartHealth, StageHealth
+from console.wiring import CLOCK
 from events.clock import Clock
 from events.log import EventLog, Group
 from events.spill_state import SpillMode, SpillState
@@ -97,7 +98,8 @@ class HealthReader:
         return None if status is None else status.spill
 
     def _warnings(self, signs: list[Sign], spill: SpillState | None) -> Iterator[str]:
-        yield from dict.fromkeys(sign.facts["clock"] for sign in signs if "clock" in sign.facts)
+        facts = [fact for sign in signs for fact in sign.facts.items()]
+        yield from dict.fromkeys(warning for what, warning in facts if what.startswith(CLOCK))
         yield from clock_warnings(signs)
         if spill is not None and not spill.has_room:
             yield "The spill is nearly full: new calls are refused, those in progress go on."

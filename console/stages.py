@@ -113,7 +113,8 @@ def _consume(process: Process, handler: StageHandler, most_records: int | None =
     wiring = process.wiring
     if not process.until_there(EVENT_LOG, wiring.prepare_log):
         return
-    process.signs.tell("clock", wiring.clock_warning())
+    for what, warning in wiring.clock_warnings().items():
+        process.signs.tell(what, warning)
     settings = wiring.settings.consumer
     if most_records is not None:
         settings = replace(settings, most_records=min(most_records, settings.most_records))

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from telephony.endpoint import EndpointFactory
 
 MASTER_KEY_VARIABLE = "CALLWARDEN_MASTER_KEY"
-CLOCKS_DIFFER_S = 60.0
+CLOCK = "clock of"
+"""Begins the names of facts that warn of clocks, see `console.signs_of_life`."""
+_CLOCKS_DIFFER_S = 60.0
 
 
 class Wiring:
@@ -90,17 +92,23 @@ class Wiring:
 
             prepare_topics(self.settings.kafka, TOPICS, self.folder.state)
 
-    def clock_warning(self) -> str:
-        """Say in one sentence how this machine's clock differs from the log's, as `prepare_log` found it."""
-        if self.settings.engine.event_log != "kafka":
-            return ""
-        ahead_s = metrics.counted(metrics.KAFKA_CLOCK_OFFSET)
-        if abs(ahead_s) <= CLOCKS_DIFFER_S:
-            return ""
-        return (
-            f"The clock of {socket.gethostname()} is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} "
-            "that of the Kafka brokers; set both by NTP."
-        )
+    def clock_warnings(self) -> dict[str, str]:
+        """Say by part in one sentence how this machine's clock differs from a server's; empty where it does not.
+
+        As `prepare_log` and `prepare_index` found it.
+        """
+        ahead_s = {}
+        if self.settings.engine.event_log == "kafka":
+            ahead_s["the Kafka brokers"] = metrics.counted(metrics.KAFKA_CLOCK_OFFSET)
+        if self.settings.engine.index == "elasticsearch":
+            ahead_s["Elasticsearch"] = -metrics.counted(metrics.INDEX_CLOCK_AHEAD)
+        return {
+            f"{CLOCK} {whose}": ""
+            if abs(seconds) <= _CLOCKS_DIFFER_S
+            else f"The clock of {socket.gethostname()} is {abs(seconds):.0f} s "
+            f"{'ahead of' if seconds > 0 else 'behind'} that of {whose}; set both by NTP."
+            for whose, seconds in ahead_s.items()
+        }
 
     @cached_property
     def keys(self) -> KeyStore:
