@@ -6,5 +6,6 @@ calls       import, search, show
 rules       rules check, rules list
 people      users add
 auditing    audit export, audit verify
+index       index status, index rebuild
 options     what several of them share: the data folder, the settings file, output
 """
