@@ -140,7 +140,11 @@ class PjsuaEndpoint:
             logger.warning(
                 "%d calls go on without signalling: they are recorded until their media ends.", len(self._orphans)
             )
-        self._host, self._port = await asyncio.wrap_future(self._stack.start())
+        try:
+            self._host, self._port = await asyncio.wrap_future(self._stack.start())
+        except BaseException:
+            await asyncio.get_running_loop().run_in_executor(None, self._stack.join)
+            raise
 
     async def stop(self) -> None:
         self._stack.post(self._hang_up_all)

@@ -12,7 +12,7 @@ logger = logging.getLogger("telephony.pjsip")
 _LEVELS: Final = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO}
 _PERSONAL: Final = re.compile(
     r"""
-    (?:sips?|tel):[^\s<>"';,)]*      # addresses
+    (?:sips?|tel):[^\s<>"',)]*       # addresses
     | "[^"]*"                        # display names
     | [^\s<>"'@=:;,(]+@[^\s<>"';,)]+ # addresses without a scheme
     | \+?\d{5,}                      # telephone numbers (and whatever else is that long)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import queue
 import threading
 import time
@@ -217,6 +218,7 @@ class PjsuaStack:
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._calls: dict[int, _Call] = {}
         self._stopping = False
+        self._give_up_at = 0.0
         self._thread = threading.Thread(target=self._run, name="pjsua")
         self._started: Future[tuple[str, int]] = Future()
         self.failed = False
@@ -238,6 +240,10 @@ class PjsuaStack:
             self._give_up_at = time.monotonic() + longest_s
 
         self.post(finish)
+        self.join()
+
+    def join(self) -> None:
+        """Wait until all is closed; blocks."""
         self._thread.join()
 
     def ask(self, call: SipCall, request: Callable[[_Call], None]) -> bool:
@@ -366,9 +372,16 @@ class PjsuaStack:
                     raise
                 endpoint.transportClose(udp)
         if self._settings.tls_port:
+            self._check_files()
             self._transport(endpoint, pj.PJSIP_TRANSPORT_TLS, host, self._settings.tls_port, "TLS")
         endpoint.audDevManager().setNoDev()
         return host, port
+
+    def _check_files(self) -> None:
+        for name in ("tls_certificate", "tls_key", "tls_ca"):
+            file = getattr(self._settings, name)
+            if file and not os.access(file, os.R_OK):
+                raise SocketRefused(f"[capture.pjsua] {name} names a file that cannot be read.")
 
     def _transport(self, endpoint: _Endpoint, kind: int, host: str, port: int, what: str) -> int:
         settings = pj.TransportConfig()
@@ -403,6 +416,7 @@ class PjsuaStack:
             settings.priority = 1
             settings.regConfig.registrarUri = own.registrar
             settings.regConfig.timeoutSec = own.register_every_s
+            settings.regConfig.unregWaitMsec = 1000
             settings.regConfig.retryIntervalSec = own.register_again_after_s
             settings.regConfig.firstRetryIntervalSec = min(own.register_again_after_s, 5)
             credentials = pj.AuthCredInfo("digest", own.realm, own.user, 0, own.password_secret)
@@ -420,7 +434,8 @@ class PjsuaStack:
             accounts.clear()
             if endpoint is not None:
                 endpoint.stack = None
-                endpoint.libDestroy()
+                # Waiting is for a registrar's answer alone: calls have been waited for.
+                endpoint.libDestroy(0 if self._settings.registrar else pj.PJSUA_DESTROY_NO_RX_MSG)
         except Exception:
             logger.exception("PJSIP could not be closed in order.")
 

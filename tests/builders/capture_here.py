@@ -66,7 +66,8 @@ class CaptureHere:
             endpoint=make,
         )
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.capture.run, args=(self._stop,))
+        self._thread = threading.Thread(target=self._run)
+        self._error: BaseException | None = None
 
     @property
     def sip(self) -> tuple[str, int]:
@@ -76,16 +77,27 @@ class CaptureHere:
 
     def __enter__(self) -> CaptureHere:
         self._thread.start()
-        until(lambda: self.capture.status().ready)
+        until(lambda: self.capture.status().ready or self._error)
+        if self._error is not None:
+            self.log.close()
+            raise self._error
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
         self.log.close()
 
+    def _run(self) -> None:
+        try:
+            self.capture.run(self._stop)
+        except BaseException as error:
+            self._error = error
+
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     @contextlib.contextmanager
     def slow_disk(self) -> Iterator[None]:
