@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -46,7 +45,7 @@ class KafkaReader:
         self._consumer: Any = None
         self._held: frozenset[KafkaPartition] = frozenset()
         self._assignment: frozenset[TopicPartition] = frozenset()
-        self._fetched: deque[Delivery] = deque()
+        self._fetched: list[Delivery] = []
         self._committed: dict[TopicPartition, int] = {}
         self._noted: dict[TopicPartition, int] = {}
         """Positions that are to be committed with the next read."""
@@ -71,7 +70,9 @@ class KafkaReader:
                 break
         if not self._fetched:
             self._membership.check()
-        return [self._fetched.popleft() for _ in range(min(most, len(self._fetched)))]
+        taken = self._fetched[:most]
+        del self._fetched[:most]
+        return taken
 
     def commit(self, position: Position) -> None:
         """Note a position; it is durable after the next read, or when this reader is closed."""
@@ -120,7 +121,7 @@ class KafkaReader:
 
     def _let_go(self, lost: frozenset[KafkaPartition]) -> None:
         gone = {self._places[where] for where in lost}
-        self._fetched = deque(delivery for delivery in self._fetched if delivery.partition not in gone)
+        self._fetched = [delivery for delivery in self._fetched if delivery.partition not in gone]
         for where in gone:
             for state in (self._committed, self._skipped):
                 state.pop(where, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from events.identity import RecordId
@@ -20,15 +19,12 @@ def headers_of(event: Event) -> Headers:
 
 def event_of(record: Any) -> Event | None:
     """Return the event in a consumed record, None when the record is not one of ours."""
-    headers: Sequence[tuple[str, bytes]] = record.headers
-    if len(headers) != 2 or headers[0][0] != ID_HEADER or headers[1][0] != KIND_HEADER:
-        return None
-    key, value = record.key, record.value
-    if key is None or value is None:
-        return None
     try:
+        (id_name, identity), (kind_name, kind) = record.headers
+        if id_name != ID_HEADER or kind_name != KIND_HEADER or record.value is None:
+            return None
         return Event(
-            RecordId(headers[0][1].decode()), key.decode(), headers[1][1].decode(), record.timestamp, value
+            RecordId(identity.decode()), record.key.decode(), kind.decode(), record.timestamp, record.value
         )
-    except (UnicodeDecodeError, AttributeError):
+    except (ValueError, AttributeError):  # other headers, no key, or bytes that are no text
         return None
