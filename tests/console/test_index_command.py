@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import urllib.error
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kafka import KafkaAdminClient
 
 from compliance.audit.audit_log import AuditFilter
 from console.cli import main
@@ -21,7 +23,7 @@ from indexer.index import CallQuery
 from tests.indexer.call_records import call_id, call_records, document_of
 from tests.indexer.topic_of import topic_of
 from tests.services.faults.index_rig import ask
-from tests.services.needed import elasticsearch_url, fresh_prefix, services
+from tests.services.needed import elasticsearch_url, fresh_prefix, kafka_bootstrap, services
 
 Run = Callable[..., tuple[int, str, str]]
 CALLS = 5
@@ -148,3 +150,30 @@ def test_a_server_that_is_away_is_said_in_one_sentence_and_audited(
         assert told.count("\n") == 1
     assert [outcome for _, outcome, _ in audited(wiring)] == [Outcome.ALLOWED, Outcome.FAILED] * 2
     wiring.close()
+
+
+@services
+def test_a_log_on_kafka_is_read_to_its_end(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bootstrap, prefix = kafka_bootstrap(), fresh_prefix()
+    monkeypatch.setenv("CALLWARDEN_ENGINE__EVENT_LOG", "kafka")
+    monkeypatch.setenv("CALLWARDEN_KAFKA__BOOTSTRAP", bootstrap)
+    monkeypatch.setenv("CALLWARDEN_KAFKA__PREFIX", prefix)
+    monkeypatch.setenv("CALLWARDEN_KAFKA__REPLICATION", "1")
+    monkeypatch.setenv("CALLWARDEN_KAFKA__MIN_IN_SYNC", "1")
+    wiring = Wiring(DataFolder.at(tmp_path / "data"), load_settings())
+    try:
+        by_topic = defaultdict(list)
+        for number in range(1, CALLS + 1):
+            wiring.keys.create(call_id(number))
+            for record in records(number):
+                by_topic[topic_of(record)].append(wiring.sealer.event(topic_of(record), record))
+        for topic, events in by_topic.items():
+            wiring.log.append(topic, events)
+        assert run("rebuild")[1] == f"{CALLS} calls written, 0 unchanged, 0 forgotten, 0 failed.\n"
+        assert run("rebuild")[1] == f"0 calls written, {CALLS} unchanged, 0 forgotten, 0 failed.\n"
+        assert wiring.index.search(CallQuery("call3")).total == 1
+    finally:
+        wiring.close()
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+        admin.delete_topics([name for name in admin.list_topics() if name.startswith(prefix)])
+        admin.close()
