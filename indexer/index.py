@@ -8,10 +8,17 @@ Laws (tests/contracts/call_index_laws.py runs them on every driver):
    other.
 2. What was put is found by the next `search`, from any process.
 3. A word or phrase of a text query is true of *one* segment, and with `spoken_by` (or ``agent:`` in the text) of
-   one segment of that role. AND, OR and NOT join such conditions over the call.
+   one segment of that role. AND, OR and NOT join such conditions over the call. Words are found in all their
+   forms; ``beginning*`` finds the words whose stem begins so, and a driver may add those that begin so to the
+   letter (Elasticsearch does; in SQLite ``happy*`` means "happi..." and misses "happyland").
 4. Filters are joined by AND; several values within one filter by OR.
-5. Pages follow each other by cursor without a hole or a double as long as nothing is put in between.
-6. `forget` removes a call and its words from every file of the index, and no later `put` brings it back.
+5. Pages follow each other by cursor without a hole or a double as long as nothing is put in between. Calls of
+   equal rank or start are in the order of their ids. How much better one call answers than another is the
+   driver's own opinion, but of two calls equally long, of which one says some of what is looked for more often
+   and nothing of it less often, that one comes first.
+6. `forget` removes a call from every answer at once, and its words from every file of the index before it returns;
+   no later `put` brings it back, whatever process is putting it meanwhile. (Elasticsearch takes some 30 s for the
+   files. A driver may be set to leave them to later.)
 7. A query that makes no sense raises BadQuery with one sentence; nothing a person types does anything else.
 8. `expire` lets go of calls that are older than asked, and of no others. It keeps no tombstone, because that is
    tidying up and not erasure: whoever puts calls from an old source leaves out those that are too old. A driver
@@ -50,8 +57,8 @@ class PutOutcome(StrEnum):
     FORGOTTEN = "forgotten"
     """The call was forgotten; the document was not stored and never will be."""
     REFUSED = "refused"
-    """The index can never take this document, whatever it holds (embedded driver: never); the others of the same
-    `put_all` are not touched by that."""
+    """The index cannot take this very document, and trying again does not help (Elasticsearch: a mapping that does
+    not fit); the others of the same `put_all` are not touched by that."""
 
 
 class SearchOrder(StrEnum):
@@ -247,7 +254,11 @@ class CallIndex(Protocol):
         ...
 
     def put_all(self, documents: Sequence[tuple[CallDocument, int | None]]) -> list[PutOutcome]:
-        """Put (document, onto) of different calls in one durable step; return their outcomes in that order."""
+        """Put (document, onto) of different calls; return their outcomes in that order, each durable.
+
+        Where this raises RetryLater, some may have been put (Elasticsearch) or none (SQLite); putting all of them
+        again, with the same `onto`, gives the outcomes that were missed.
+        """
         ...
 
     def get(self, call: CallId) -> CallDocument | None:
