@@ -184,6 +184,8 @@ class KafkaReader:
             self._noted[where] = offset + 1
 
     def _flush(self, within_s: float) -> None:
+        if self._losses != self._membership.losses:
+            self._noted.clear()  # others may be further by now
         if not self._noted:
             return
         noted, self._noted = self._noted, {}

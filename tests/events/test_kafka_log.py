@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import MemberToRemove
 
 from events import metrics
 from events.clock import SystemClock
@@ -123,6 +124,27 @@ def test_a_reader_that_never_ends_loses_its_share_in_the_end(opened: Callable[..
         assert behind[where] == sum(delivery.partition == where for delivery in first), (
             "Commits of others count not."
         )
+
+
+def test_a_member_that_was_thrown_out_begins_again_at_what_was_committed(
+    settings: KafkaSettings, opened: Callable[..., KafkaLog]
+) -> None:
+    group, log = Group("thrown-out"), opened()
+    log.append(SINGLE, [make_event(str(i), "") for i in range(20)])
+    got = log.read([SINGLE], group, 10, 20.0)
+    log.commit(group, got[2].after)
+    assert sum(log.lag(group, [SINGLE]).values()) == 17
+    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    name = settings.prefix + group.name
+    members = [MemberToRemove(member["member_id"]) for member in admin.describe_groups([name])[name]["members"]]
+    admin.remove_group_members(name, members)
+    admin.close()
+    again: list[str] = []
+    until(lambda: (again.extend(d.event.id for d in log.read([SINGLE], group, 100, 0.1)), "3" in again)[-1])
+    log.commit(group, got[1].after)
+    again += [delivery.event.id for delivery in log.read([SINGLE], group, 100, 0.5)]
+    assert again[again.index("3") :] == [str(i) for i in range(3, 20)]
+    assert sum(log.lag(group, [SINGLE]).values()) == 17
 
 
 # Appends that are not acknowledged
