@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from events.identity import Role
 from indexer.elastic_document import MARK, UNMARK
-from indexer.index import BadQuery, CallQuery
+from indexer.index import CallQuery
 from indexer.query_text import Condition, Every, Said, Some, Without
 
 Query = dict[str, Any]
@@ -23,35 +23,21 @@ _ABOUT_WEIGHT: Final = 0.5
 # `how_often` gives each saying one part in 1,000 of what BM25 gives the first; see calls.json.
 _SEGMENT_WEIGHT: Final = 455.0
 _MOST_EXPANSIONS: Final = 20_000
-_DEEPEST: Final = 24
-"""Elasticsearch refuses queries more than 30 deep; the rest is what stands around and within a condition."""
 
 FACETS: Final = ("rules", "severities", "state", "source", "entities", "speakers")
 _MOST_VALUES: Final = 10_000
 
 
-def condition_query(condition: Condition, depth: int = 0) -> Query:
-    """Return `condition`, as `query_text.positive` leaves it.
-
-    Raises
-    ------
-    BadQuery
-        It is nested deeper than Elasticsearch can take.
-    """
-    if depth > _DEEPEST:
-        raise BadQuery(
-            "The search text has too many conditions within each other; write it with fewer parentheses."
-        )
+def condition_query(condition: Condition) -> Query:
+    """Return `condition`, as `query_text.positive` leaves it and `query_text.check_depth` has let it pass."""
     match condition:
         case Said():
             return _said_query(condition)
         case Some(parts):
-            return {
-                "bool": {"should": [condition_query(part, depth + 1) for part in parts], "minimum_should_match": 1}
-            }
+            return {"bool": {"should": [condition_query(part) for part in parts], "minimum_should_match": 1}}
         case Every(parts):
-            wanted = [condition_query(part, depth + 1) for part in parts if not isinstance(part, Without)]
-            unwanted = [condition_query(part.part, depth + 1) for part in parts if isinstance(part, Without)]
+            wanted = [condition_query(part) for part in parts if not isinstance(part, Without)]
+            unwanted = [condition_query(part.part) for part in parts if isinstance(part, Without)]
             assert wanted, "A negation stands beside something to look for."
             return {"bool": {"must": wanted, "must_not": unwanted}} if unwanted else {"bool": {"must": wanted}}
         case Without():

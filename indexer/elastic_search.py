@@ -21,7 +21,7 @@ from indexer.elastic_query import highlight_body, search_body
 from indexer.elastic_schema import Names
 from indexer.elastic_settings import ElasticIndexSettings
 from indexer.index import BadQuery, CallQuery, Highlight, SearchOrder, SearchPage
-from indexer.query_text import Condition, parse, positive
+from indexer.query_text import Condition, check_depth, parse, positive
 
 _MOST_SNAPSHOTS: Final = 100
 
@@ -45,6 +45,8 @@ class Searcher:
         """See `CallIndex.search`. Raises BadQuery, ElasticUnavailable."""
         tree = parse(query.text, query.spoken_by)
         condition, negated = positive(tree) if tree is not None else (None, False)
+        if condition is not None:
+            check_depth(condition)
         by_score = query.order is SearchOrder.RELEVANCE and condition is not None and not negated
         body = search_body(query, condition, negated, by_score)
         if query.cursor:

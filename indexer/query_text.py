@@ -25,6 +25,8 @@ from indexer.index import BadQuery
 
 MOST_CONDITIONS: Final = 64
 DEEPEST: Final = 20
+DEEPEST_TREE: Final = 20
+"""Levels of the tree that engines can take: FTS5's parser and Elasticsearch's both give up some levels below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,25 @@ def positive(condition: Condition) -> tuple[Condition, bool]:
             inner, negated = _joined(parts, negate=True)
             return inner, not negated
     raise AssertionError(condition)
+
+
+def check_depth(condition: Condition) -> None:
+    """Raise BadQuery when `condition`, as `positive` leaves it, has more levels than `DEEPEST_TREE`."""
+    level: list[Condition] = [condition]
+    for _ in range(DEEPEST_TREE):
+        level = [part for item in level for part in _parts(item)]
+        if not level:
+            return
+    raise BadQuery("The search text has too many conditions within each other; write it with fewer parentheses.")
+
+
+def _parts(condition: Condition) -> tuple[Condition, ...]:
+    match condition:
+        case Every(parts) | Some(parts):
+            return parts
+        case Without(part):
+            return (part,)
+    return ()
 
 
 def _joined(parts: tuple[Condition, ...], negate: bool) -> tuple[Condition, bool]:

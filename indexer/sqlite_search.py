@@ -17,7 +17,7 @@ from events.finding import Severity
 from events.lifecycle import CallSourceKind
 from events.transcript import PiiKind, RedactedSegment
 from indexer.index import BadQuery, CallQuery, Facets, Highlight, SearchHit, SearchOrder, SearchPage
-from indexer.query_text import Condition, Every, Said, Some, Without, parse, positive
+from indexer.query_text import Condition, Every, Said, Some, Without, check_depth, parse, positive
 from indexer.sqlite_schema import (
     ABOUT,
     BREAK,
@@ -48,6 +48,8 @@ def search(connection: sqlite3.Connection, query: CallQuery, most_highlights: in
     """
     tree = parse(query.text, query.spoken_by)
     condition, negated = positive(tree) if tree is not None else (None, False)
+    if condition is not None:
+        check_depth(condition)
     expression = None if condition is None else fts_expression(condition)
     connection.execute(_FOUND)
     connection.execute("DELETE FROM found")

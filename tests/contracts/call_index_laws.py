@@ -447,6 +447,21 @@ class CallIndexLaws:
             assert isinstance(index.search(CallQuery(text)), SearchPage)
         assert index.search(CallQuery(" ".join(words))).total == 1
 
+    @pytest.mark.parametrize("inside", ["x OR y (", "x y OR (", "NOT (x NOT y NOT (", "agent:(x* OR -y -("])
+    def test_conditions_within_each_other_are_searched_or_refused(self, index: CallIndex, inside: str) -> None:
+        index.put(document(1, [(0, "x y z")]))
+        answered = 0
+        refusals = set()
+        for depth in range(1, 21):
+            text = inside * depth + "z" + ")" * inside.count("(") * depth
+            try:
+                assert index.search(CallQuery(text)).total in (0, 1)
+                answered = depth
+            except BadQuery as refused:
+                refusals.add(str(refused))
+        assert all("within each other" in said for said in refusals)
+        assert answered >= 4
+
     # Forgetting
 
     def test_a_forgotten_call_is_gone_and_stays_gone(self, index: CallIndex) -> None:
