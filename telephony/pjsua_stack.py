@@ -3,7 +3,8 @@
 
 Everything of pjsua2 happens on the thread of `PjsuaStack`: other threads leave work there with `post`. Three facts of
 the binding rule this file. An exception that leaves a callback ends the process, so none does (`_guarded`). A `Call`
-object that is deleted hangs its call up, so each is kept until its call is over, and then deleted on that thread.
+object that is deleted hangs its call up, so each is kept until its call is over, and then deleted on that thread, not
+when Python's collector comes to it.
 The log writer belongs to C++ once it is handed over.
 """
 
@@ -13,6 +14,7 @@ import functools
 import logging
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -281,7 +283,7 @@ class PjsuaStack:
     def _forget(self, call: SipCall) -> None:
         known = self._calls.get(call.number)
         if known is not None and known.handle is call:
-            del self._calls[call.number]
+            _delete(self._calls.pop(call.number))
 
     # The thread
 
@@ -372,16 +374,25 @@ class PjsuaStack:
                     raise
                 endpoint.transportClose(udp)
         if self._settings.tls_port:
-            self._check_files()
+            self._check_tls(host)
             self._transport(endpoint, pj.PJSIP_TRANSPORT_TLS, host, self._settings.tls_port, "TLS")
         endpoint.audDevManager().setNoDev()
         return host, port
 
-    def _check_files(self) -> None:
+    def _check_tls(self, host: str) -> None:
+        """Find what PJSIP would not say: a TLS transport without listener is none."""
         for name in ("tls_certificate", "tls_key", "tls_ca"):
             file = getattr(self._settings, name)
             if file and not os.access(file, os.R_OK):
                 raise SocketRefused(f"[capture.pjsua] {name} names a file that cannot be read.")
+        port = self._settings.tls_port
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                probe.listen()
+            except OSError as error:
+                raise SocketRefused(f"SIP over TLS cannot be opened on {host}:{port}: {error.strerror}.") from None
 
     def _transport(self, endpoint: _Endpoint, kind: int, host: str, port: int, what: str) -> int:
         settings = pj.TransportConfig()
@@ -428,16 +439,24 @@ class PjsuaStack:
     def _close(self, endpoint: _Endpoint | None, accounts: list[_Account]) -> None:
         try:
             self._do_work()
-            self._calls.clear()
+            for number in list(self._calls):
+                _delete(self._calls.pop(number))
             for account in accounts:
                 account.shutdown()
-            accounts.clear()
+                _delete(account)
             if endpoint is not None:
                 endpoint.stack = None
                 # Waiting is for a registrar's answer alone: calls have been waited for.
                 endpoint.libDestroy(0 if self._settings.registrar else pj.PJSUA_DESTROY_NO_RX_MSG)
         except Exception:
             logger.exception("PJSIP could not be closed in order.")
+        if endpoint is not None:
+            _delete(endpoint)
+
+
+def _delete(thing: pj.Call | pj.Account | pj.Endpoint) -> None:
+    """Delete the C++ side now, and not when Python drops its object: that may be later, on another thread."""
+    thing.__swig_destroy__(thing)
 
 
 def _octets(message: str) -> bytes:

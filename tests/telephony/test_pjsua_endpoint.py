@@ -250,18 +250,21 @@ def test_a_killed_process_leaves_calls_that_are_recorded_on(tmp_path: Path) -> N
 def test_what_cannot_be_opened_is_said_in_one_sentence(tmp_path: Path) -> None:
     certificate, _ = certificates(tmp_path)
     with here_with(tmp_path / "one") as here:
-        with pytest.raises(SocketRefused, match=r"^A second pjsua2 endpoint cannot run in one process\.$"):
-            here_with(tmp_path / "two").__enter__()
+        sentence = r"^A second pjsua2 endpoint cannot run in one process\.$"
+        with pytest.raises(SocketRefused, match=sentence), here_with(tmp_path / "two"):
+            pass
         assert SipVisitor(here.sip).ask("OPTIONS").status == 200
     missing = {"tls_port": 5061, "tls_certificate": str(certificate), "tls_key": "/nowhere/key.pem"}
-    with pytest.raises(SocketRefused, match=r"^\[capture\.pjsua\] tls_key names a file that cannot be read\.$"):
-        here_with(tmp_path / "three", **missing).__enter__()
+    sentence = r"^\[capture\.pjsua\] tls_key names a file that cannot be read\.$"
+    with pytest.raises(SocketRefused, match=sentence), here_with(tmp_path / "three", **missing):
+        pass
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen()
         missing |= {"tls_port": held.getsockname()[1], "tls_key": str(tmp_path / "key.pem")}
-        with pytest.raises(SocketRefused, match=r"^SIP over TLS cannot be opened on 127\.0\.0\.1:\d+: .*\.$"):
-            here_with(tmp_path / "four", **missing).__enter__()
+        sentence = r"^SIP over TLS cannot be opened on 127\.0\.0\.1:\d+: .*\.$"
+        with pytest.raises(SocketRefused, match=sentence), here_with(tmp_path / "four", **missing):
+            pass
     with here_with(tmp_path / "five") as here:
         assert SipVisitor(here.sip).ask("OPTIONS").status == 200
 
