@@ -14,10 +14,11 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from console.data_folder import DataFolder
-from console.probe import Probe
+from console.probe import Probe, no_answer
 from console.settings import Settings
 from console.signs_of_life import Sign, read_signs
 from console.vitals import STAGE_NAMES, clock_warnings, judge_sign, vitals
+from console.watched import EVENT_LOG, INDEX
 from console.web.services import Health, PartHealth, StageHealth
 from console.wiring import CLOCK
 from events.clock import Clock
@@ -37,25 +38,29 @@ class HealthReader:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._lags = Probe(self._measure, "event log", clock)
-        self._index = Probe(lambda: index.status(), "index", clock)
+        self._lags = Probe(self._measure, EVENT_LOG, clock)
+        self._index = Probe(lambda: index.status(), INDEX, clock)
 
     def __call__(self) -> Health:
         lags, log_problem = self._lags()
         status, index_problem = self._index()
+        signs = read_signs(self._folder.processes)
+        log_problem = _as_told(log_problem, signs, EVENT_LOG)
+        index_problem = _as_told(index_problem, signs, INDEX)
         engine = self._settings.engine
         where = self._settings.kafka.bootstrap if engine.event_log == "kafka" else "in the data folder"
         parts = (
             PartHealth("Event log", f"{_NAMES[engine.event_log]}, {where}", not log_problem, log_problem),
             PartHealth(
                 "Index",
-                _NAMES[engine.index] if status is None else f"{_NAMES[engine.index]}, {status.calls:,} calls",
+                _NAMES[engine.index]
+                if status is None
+                else f"{_NAMES[engine.index]}, {status.calls:,} call{'' if status.calls == 1 else 's'}",
                 not index_problem,
                 index_problem,
             ),
         )
         supervised = self._supervised()
-        signs = read_signs(self._folder.processes)
         spill = self._spill()
         usage = shutil.disk_usage(self._folder.root)
         facts = [("Version", version("callwarden")), ("SIP address", supervised.get("sip") or self._sip_address())]
@@ -106,6 +111,12 @@ class HealthReader:
 
 
 _NAMES: Final = {"sqlite": "SQLite", "kafka": "Kafka", "elasticsearch": "Elasticsearch"}
+
+
+def _as_told(problem: str, signs: Sequence[Sign], what: str) -> str:
+    """Prefer the reason that a process knows to the finding that nothing answers."""
+    known = [sign.notes[what] for sign in signs if what in sign.notes]
+    return known[0] if known and problem == no_answer(what) else problem
 
 
 def stages(

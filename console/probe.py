@@ -13,6 +13,11 @@ _T = TypeVar("_T")
 _PATIENCE_S: Final = 1.5
 
 
+def no_answer(what: str) -> str:
+    """The sentence about something that has not answered yet."""
+    return f"The {what} does not answer."
+
+
 class Probe(Generic[_T]):
     """Asks at most every `every_s` seconds, in a thread of its own, and remembers the answer.
 
@@ -53,7 +58,7 @@ class Probe(Generic[_T]):
                 self._answered.clear()
                 threading.Thread(target=self._ask, name=f"probe-{self._what}", daemon=True).start()
         if not self._answered.wait(self._patience_s):
-            return self._answer, self._problem or f"The {self._what} does not answer."
+            return self._answer, self._problem or no_answer(self._what)
         return self._answer, self._problem
 
     def _ask(self) -> None:
