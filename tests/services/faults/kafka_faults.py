@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from events.identity import Role
 from events.kafka_log import KafkaLog
 from events.kafka_settings import KafkaSettings
 from events.sealing import id_of
-from events.spill_state import SpillMode
+from events.spill_state import SpillMode, SpillState
 from events.spilling_log import SpillingLog
 from events.sqlite_log import SqliteLog
 from events.transcript import LegProgress
@@ -248,30 +249,47 @@ def consumer_killed(fault: str, at: Site) -> Outcome:
     )
 
 
-def spilled(fault: str, at: Site) -> Outcome:
-    """Capture's side: the only broker is away for 60 s, what comes meanwhile goes onto the local disk."""
+def broker_away(at: Site, note: Callable[[], None]) -> None:
+    at.cluster.signal_node(1, signal.SIGKILL)
+    at.pause(60)
+    note()
+    at.cluster.start_node(1)
+
+
+def leader_hangs(at: Site, note: Callable[[], None]) -> None:
+    node = at.leader()
+    at.cluster.signal_node(node, signal.SIGSTOP)
+    try:
+        at.pause(4)
+        note()
+        at.pause(26)
+    finally:
+        at.cluster.signal_node(node, signal.SIGCONT)
+
+
+def spilled(do: Callable[[Site, Callable[[], None]], None], fault: str, at: Site) -> Outcome:
+    """Capture's side: what comes while brokers do not acknowledge goes onto the local disk."""
+    seen: list[SpillState] = []
     with tempfile.TemporaryDirectory(prefix="callwarden-spill-") as folder:
 
         def open_spilling() -> SpillingLog:
-            settings = replace(at.settings, append_within_s=2.0)
+            settings = replace(at.settings, append_within_s=min(2.0, at.settings.append_within_s))
             return SpillingLog(KafkaLog(settings), Path(folder), SqliteLog, topics=(BLOCKS,))
 
         with Load(open_spilling) as load, Listener(at.open_log) as listener:
             spill = load.log
             assert isinstance(spill, SpillingLog)
             load.until_flowing()
-            at.cluster.signal_node(1, signal.SIGKILL)
-            at.pause(60)
-            most = spill.state
-            at.cluster.start_node(1)
-            back = time.monotonic()
+            do(at, lambda: seen.append(spill.state))
+            begun = time.monotonic()
             until(lambda: spill.state.mode is SpillMode.DIRECT, "the spill is drained")
-            drained_s = time.monotonic() - back
+            drained_s = time.monotonic() - begun
             load.until_flowing()
             load.stop()
+            most = seen[-1]
             remark = (
-                f"{most.records:,} events, {most.bytes / 1e6:.0f} MB on the disk; "
-                f"all in the log {drained_s:.0f} s after the broker was ready"
+                f"{most.records:,} events, {most.bytes / 1e6:.0f} MB seen on the disk; "
+                f"empty {drained_s:.0f} s after the fault"
             )
             return _outcome(fault, at, load, [listener], remark)
 
@@ -292,12 +310,13 @@ FAULTS: Final = (
     _broker("killed-once", 1, "one broker, kill -9", broker_killed_once),
     _broker("killed", 1, "one broker, kill -9 three times", broker_killed),
     _broker("stopped", 1, "one broker, SIGSTOP for 30 s", broker_stopped),
-    Fault("spilled", 1, "one broker away for 60 s, capture's spill", spilled),
+    Fault("spilled", 1, "one broker killed and away for 60 s, with the spill", partial(spilled, broker_away)),
     Fault("consumer-killed", 1, "consumer killed mid-batch", consumer_killed),
     Fault("rebalance", 1, "members join and leave during calls", rebalance),
     _broker("one-down", 3, "three brokers, one stopped for 20 s", one_down),
     _broker("leader-killed", 3, "three brokers, a leader killed -9", leader_killed),
     _broker("leader-stopped", 3, "three brokers, a leader SIGSTOP for 30 s", leader_stopped),
+    Fault("leader-stopped-spilled", 3, "the same, with the spill", partial(spilled, leader_hangs)),
     _broker("two-down", 3, "three brokers, two killed -9 for 20 s", two_down),
     _broker("rolling", 3, "three brokers, rolling restart", rolling_restart),
 )
