@@ -1,28 +1,41 @@
 """Runs the benchmarks: `python -m tests.bench [NAME...]`. Each prints its table and writes build/bench/NAME.json.
 
-One process each, one after the other, because two cores shared by two benchmarks measure neither.
+`services` stands for those that measure real Kafka, Elasticsearch and pjsua2 beside the embedded parts; they need the
+servers' addresses in the environment: `make bench-services`. One process each, one after the other, because two cores
+shared by two benchmarks measure neither.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parent.parent
+SERVICES: Final[Sequence[tuple[str, ...]]] = (
+    ("kafka_log",),
+    ("index",),
+    ("capture", "--endpoint", "built-in", "pjsua2"),
+    ("capture", "--sink", "kafka"),
+)
 
 
 def main(names: list[str]) -> int:
     benches = {file.stem.removeprefix("bench_"): file for file in sorted(HERE.glob("bench_*.py"))}
-    unknown = [name for name in names if name not in benches]
+    unknown = [name for name in names if name not in benches and name != "services"]
     if unknown:
         print(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(benches)}.", file=sys.stderr)
         return 2
+    runs: list[tuple[str, ...]] = []
+    for name in names or [name for name in benches if name != "kafka_log"]:
+        runs += SERVICES if name == "services" else [(name,)]
     failed = []
-    for name in names or benches:
-        print(f"\n== {name}", flush=True)
-        if subprocess.run([sys.executable, str(benches[name])], cwd=ROOT, check=False).returncode:
+    for name, *arguments in runs:
+        print(f"\n== {' '.join((name, *arguments))}", flush=True)
+        if subprocess.run([sys.executable, str(benches[name]), *arguments], cwd=ROOT, check=False).returncode:
             failed.append(name)
     if failed:
         print(f"\nFailed: {', '.join(failed)}.", file=sys.stderr)
