@@ -44,6 +44,7 @@ from telephony.plan import CallPlan, LegPlan
 from telephony.receiver import Receiver, ReceiverSettings
 from telephony.sink import CountingSink
 from telephony.sockets import SocketSettings, open_sockets
+from tests.bench.endpoint_runs import measure_endpoint
 
 _SPAWN = multiprocessing.get_context("spawn")
 _PAYLOAD = 160
@@ -226,7 +227,17 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=8.0)
     arguments.add_argument("--legs", type=int, nargs="*", default=[100, 400, 1000])
+    arguments.add_argument(
+        "--endpoint",
+        nargs="*",
+        choices=("built-in", "pjsua2"),
+        default=[],
+        help="measure whole capture processes with these SIP endpoints, calls placed over SIP",
+    )
     chosen = arguments.parse_args()
+    if chosen.endpoint:
+        _endpoints(chosen.endpoint, chosen.legs, chosen.seconds)
+        return
     runs: list[Run] = []
     for legs in chosen.legs:
         for sink in ("event log", "counting"):
@@ -246,12 +257,36 @@ def main() -> None:
             f"{run.waited_s:.2f} s",
         )
     Console().print(table)
-    target = Path("build/bench/capture.json")
+    _write("capture", [asdict(run) for run in runs])
+
+
+def _endpoints(endpoints: Sequence[str], legs: Sequence[int], seconds: float) -> None:
+    runs = [measure_endpoint(one, count, seconds, _sender) for count in legs for one in endpoints]
+    table = Table(title=f"Legs captured by one process and SIP endpoint, {seconds:.0f} s of 50 packets/s a leg")
+    for name in ("endpoint", "legs", "packets sent", "captured", "lost", "of a core", "calls/s", "CPU ms a call"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        table.add_row(
+            run.endpoint,
+            str(run.legs),
+            f"{run.sent:,}",
+            f"{run.captured:,}",
+            f"{run.lost:,}",
+            f"{run.share_of_a_core:.1%}",
+            f"{run.calls_per_second:.0f}",
+            f"{run.cpu_ms_per_call:.1f}",
+        )
+    Console().print(table)
+    _write("capture-endpoints", [asdict(run) for run in runs])
+
+
+def _write(name: str, runs: list[dict[str, object]]) -> None:
+    target = Path(f"build/bench/{name}.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
         "load_average": os.getloadavg(),
-        "runs": [asdict(run) for run in runs],
+        "runs": runs,
     }
     target.write_text(json.dumps(report, indent=2) + "\n")
 
