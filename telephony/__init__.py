@@ -7,11 +7,16 @@ sip_transport     datagrams and TCP connections
 sip_stream        messages cut out of a TCP stream
 sip_message       one SIP message, parsed and written
 sip_transaction   repeats answered alike, answers repeated until acknowledged
-sip_endpoint      INVITE, re-INVITE, UPDATE, ACK, BYE, CANCEL, OPTIONS
+endpoint          what capture and a SIP endpoint ask of each other
+sip_endpoint      the built-in one: INVITE, re-INVITE, UPDATE, ACK, BYE, CANCEL, OPTIONS
 sip_answers       what we can do, session timers
 sip_refusals      what was refused, counted and told
 sip_dialog        a dialog, storable
 sip_outgoing      requests of ours: BYE
+pjsua_endpoint    the one on PJSIP: its signalling, our media
+pjsua_stack       PJSIP on a thread of its own (the only file that imports pjsua2)
+pjsua_settings    TLS, registration, NAT
+pjsua_log         PJSIP's log, without addresses and numbers
 sdp               offers and our answers
 siprec            multipart bodies, recording metadata, who speaks on which stream
 call_desk         offers and metadata into plans, ports and answers
