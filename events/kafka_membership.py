@@ -4,6 +4,9 @@ The member takes part in every rebalance at once, whatever its reader is doing: 
 neither loses its partitions nor makes the other members wait. Fetching is not done here (see `kafka_reader`), so
 a rebalance in progress stops nobody's reading either. What the group takes away is claimed until the reader has
 let it go: only then is it given to another member.
+
+kafka-python 3.0 does not tell in public whether a join is due, nor take a wish to join again; both are asked of its
+coordinator (`_coordinator`), here alone.
 """
 
 from __future__ import annotations
@@ -173,13 +176,17 @@ class KafkaMembership:
                 if self._consumer is None:
                     self._consumer = self._connect()
                     unstable_since = time.monotonic()
-                stable = self._poll(self._consumer)
-                if stable:
+                if self._poll(self._consumer):
                     unstable_since = time.monotonic()
+                    if self._trouble is not None:
+                        _log.info("Reading for Kafka group %s goes on.", self._group)
                     self._away_since = self._trouble = None
+                elif self._consumer._coordinator.coordinator_unknown():
+                    unstable_since = time.monotonic()  # nobody to be stuck with
                 elif time.monotonic() - unstable_since > _STUCK_S:
                     _log.warning("Kafka group %s does not come to rest; its member here begins anew.", self._group)
                     self._disconnect()
+                    self.lost()
             except (kafka_errors.KafkaError, OSError, RuntimeError, LogUnavailable) as error:
                 self._note(error)
                 with self._changed:
