@@ -415,7 +415,11 @@ class CallIndexLaws:
 
     # Hostile text
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=150,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     @given(st.text(max_size=60) | st.text(string.punctuation + " ANDORTabc:", max_size=40))
     def test_any_text_gives_a_page_or_one_sentence(self, index: CallIndex, text: str) -> None:
         refused = ""

@@ -267,7 +267,7 @@ def test_a_forget_and_a_put_at_the_same_time_leave_nothing(tmp_path: Path) -> No
     index = open_index(tmp_path)
     index.put(document(1000, [(0, "hello")]))
     context = multiprocessing.get_context("spawn")
-    start, numbers = context.Barrier(2), range(1, 200)
+    start, numbers = context.Barrier(2), range(1, 80)
     writer = context.Process(target=_put_at_the_same_time, args=(tmp_path, numbers, start))
     writer.start()
     start.wait(60)
