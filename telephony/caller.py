@@ -364,6 +364,9 @@ class Caller:
         return [("require", "siprec"), ("content-type", f"multipart/mixed;boundary={_BOUNDARY}")], body
 
     def _receive(self, branch: str, wait_s: float) -> SipMessage | None:
+        known = self._take(branch)
+        if known is not None:
+            return known  # it came together with the one before
         self._socket.settimeout(wait_s)
         try:
             data = self._socket.recv(65536)
@@ -372,6 +375,9 @@ class Caller:
         if self._reliable and not data:
             raise CallFailed("The called side closed the connection.")
         self._inbox += [SipMessage.parse(one) for one in (self._stream.feed(data) if self._reliable else [data])]
+        return self._take(branch)
+
+    def _take(self, branch: str) -> SipMessage | None:
         for message in self._inbox:
             if not message.is_request and message.via.branch == branch:
                 self._inbox.remove(message)
