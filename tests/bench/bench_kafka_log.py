@@ -353,7 +353,7 @@ def delay(
 def _table(console: Console, title: str, names: Sequence[str], rows: Sequence[Any]) -> None:
     table = Table(title=title)
     for place, name in enumerate(names):
-        table.add_column(name, justify="right" if place else "left")
+        table.add_column(name, justify="right" if place else "left", no_wrap=not place)
     for row in rows:
         table.add_row(*(f"{value:,}" if not isinstance(value, str) else value for value in asdict(row).values()))
     console.print(table)
