@@ -151,14 +151,20 @@ class ElasticConnection:
         self._client.close()
 
     def bulk_all(
-        self, lines: Sequence[bytes], parameters: Mapping[str, str] = NO_PARAMETERS
+        self,
+        lines: Sequence[bytes],
+        parameters: Mapping[str, str] = NO_PARAMETERS,
+        answers: tuple[int, ...] = (404,),
     ) -> list[dict[str, Any]]:
-        """Send actions that may be done twice until each succeeded, or was told 404. Raises as `ask` does."""
+        """Send actions that may be done twice until each succeeded, or was told one of `answers`.
+
+        Raises as `ask` does.
+        """
 
         def once() -> list[dict[str, Any]]:
             outcomes = self._bulk_once(lines, parameters)
             for outcome in outcomes:
-                if outcome["status"] != 404:
+                if outcome["status"] not in answers:
                     self.check_item(outcome)
             return outcomes
 

@@ -6,7 +6,9 @@ again); then one request moves the aliases and removes the old index. Nothing is
 all of it, forgotten calls leave tombstones, so a copy of what is there is a copy of what happened. A copy carries
 the sequence number of what it was made from as its external version, so that an older one never replaces a newer.
 
-Two rebuilds at once do no harm: the one that is later finds the old index gone and drops its copy.
+Two rebuilds at once do no harm: a rebuild begins by removing unfinished copies, which may be those of one that was
+killed, and would otherwise keep words that nobody searches and nobody forgets. A copy is written through an alias of
+its own, which is what tells it apart, so one whose copy was removed is told so instead of making it again.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ class Rebuild:
         ElasticRefused
             A document does not fit the mapping.
         """
+        self._drop_unfinished()
         months = self._layout.months()
         counts = _Counts(0, sum(self._documents(month.index) for month in months))
         progress(0, counts.total)
@@ -78,20 +81,23 @@ class Rebuild:
         return counts.written
 
     def _month(self, slot: str, old: str, new: str, counts: _Counts, progress: Progress) -> None:
-        self._connection.ask("PUT", f"/{new}", {"settings": {"index": {"refresh_interval": "-1"}}})
+        copy = f"{self._names.prefix}copy-{secrets.token_hex(6)}"
+        body = {"settings": {"index": {"refresh_interval": "-1"}}, "aliases": {copy: {"is_write_index": True}}}
+        self._connection.ask("PUT", f"/{new}", body)
         copied_to = dict.fromkeys(range(self._shards(old)), -1)
         for _ in range(_MOST_PASSES):
-            if self._copy(old, new, copied_to, counts, progress) <= _FEW:
+            if self._copy(old, copy, copied_to, counts, progress) <= _FEW:
                 break
         self._connection.ask("PUT", f"/{old}/_block/write")
         try:
-            self._copy(old, new, copied_to, counts, progress)
+            self._copy(old, copy, copied_to, counts, progress)
             interval = {"index": {"refresh_interval": None}}
             self._connection.ask("PUT", f"/{new}/_settings", interval)
             self._connection.ask("POST", f"/{new}/_refresh")
             actions: list[dict[str, Any]] = [
                 {"add": {"index": new, "alias": self._names.calls}},
                 {"add": {"index": new, "alias": self._names.slot(slot), "is_write_index": True}},
+                {"remove": {"index": new, "alias": copy}},
                 {"remove_index": {"index": old}},
             ]
             self._connection.ask("POST", "/_aliases", {"actions": actions})
@@ -99,7 +105,7 @@ class Rebuild:
             self._unblock(old)
             raise
 
-    def _copy(self, old: str, new: str, copied_to: dict[int, int], counts: _Counts, progress: Progress) -> int:
+    def _copy(self, old: str, copy: str, copied_to: dict[int, int], counts: _Counts, progress: Progress) -> int:
         """Copy what was written behind `copied_to` of each shard, and move that up; return how many."""
         self._connection.ask("POST", f"/{old}/_refresh")
         copied = 0
@@ -108,7 +114,7 @@ class Rebuild:
                 lines: list[bytes] = []
                 for hit in hits:
                     version = hit["sort"][0] + 1
-                    where = {"_index": new, "_id": hit["_id"], "version": version, "version_type": "external"}
+                    where = {"_index": copy, "_id": hit["_id"], "version": version, "version_type": "external"}
                     lines.append(msgspec.json.encode({"index": where}))
                     lines.append(msgspec.json.encode(_anew(hit["_source"])))
                 self._write(lines)
@@ -139,17 +145,16 @@ class Rebuild:
 
     def _write(self, lines: list[bytes]) -> None:
         for start in range(0, len(lines), 2 * self._settings.bulk_documents):
-            for outcome in self._connection.bulk(lines[start : start + 2 * self._settings.bulk_documents]):
-                if outcome["status"] == 409:
-                    continue  # A newer one is there.
-                try:
-                    self._connection.check_item(outcome)
-                except RequestFailed as failed:
-                    if failed.status == 404:
-                        raise
-                    raise ElasticRefused(
-                        f"A call does not fit the new mapping ({failed.kind}); nothing was changed in its month."
-                    ) from None
+            some = lines[start : start + 2 * self._settings.bulk_documents]
+            try:
+                # 409: a newer one is there. 404: the copy was removed.
+                outcomes = self._connection.bulk_all(some, {"require_alias": "true"}, answers=(404, 409))
+            except RequestFailed as failed:
+                raise ElasticRefused(
+                    f"A call does not fit the new mapping ({failed.kind}); nothing was changed in its month."
+                ) from None
+            if any(outcome["status"] == 404 for outcome in outcomes):
+                raise RequestFailed(404, "index_not_found_exception")
 
     def _documents(self, index: str) -> int:
         try:
@@ -167,6 +172,10 @@ class Rebuild:
             self._connection.ask("PUT", f"/{index}/_settings", {"index": {"blocks": {"write": None}}})
         except (RequestFailed, ElasticUnavailable):
             _LOG.error("The index %s may take no writes; run `callwarden index rebuild` again.", index)
+
+    def _drop_unfinished(self) -> None:
+        for index in self._connection.ask("GET", f"/_alias/{self._names.prefix}copy-*"):
+            self._drop(index)
 
     def _drop(self, index: str) -> None:
         try:

@@ -572,7 +572,7 @@ class CallIndexLaws:
         index = type(self).opener(tmp_path)
         documents = [document(number, [(0, "hello")]) for number in range(1, 61)]
         index.put_all([(item, None) for item in documents])
-        stop = threading.Event()
+        stop, wrote = threading.Event(), threading.Event()
         expected = {item.call: item for item in documents}
         totals: list[int] = []
 
@@ -584,6 +584,7 @@ class CallIndexLaws:
                 newer = fold(expected[call], finding(call, "R", expected[call].revision))
                 assert writer.put(newer, onto=expected[call].revision) is PutOutcome.STORED
                 expected[call] = newer
+                wrote.set()
             writer.close()
 
         def look() -> None:
@@ -596,6 +597,7 @@ class CallIndexLaws:
         for thread in threads:
             thread.start()
         try:
+            assert wrote.wait(60)
             assert index.rebuild(lambda done, total: None) >= 60
             assert index.put(document(100, [(0, "bye")])) is PutOutcome.STORED
             index.forget(documents[0].call)

@@ -78,7 +78,7 @@ class Verdict:
     doubled: int
     stale: int
     longest_stall_s: float
-    """Longest time between two puts that were acknowledged, the fault's own duration included."""
+    """Longest time between two puts that were acknowledged, from the start on, the fault's own duration included."""
     note: str = ""
 
     @property
@@ -164,6 +164,7 @@ class IndexRig:
         """Sentences with which the stage ended; it is started again, as the supervisor does."""
 
     def __enter__(self) -> IndexRig:
+        self._stored_at.append(time.monotonic())
         for number in range(self._workers):
             self._begin(self._work, f"indexer-{number}")
         self._begin(self._send, "sender")
