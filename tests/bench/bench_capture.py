@@ -4,7 +4,8 @@ Run as ``python -m tests.bench.bench_capture``; prints a table and writes build/
 
 A process of its own sends 50 packets a second and leg over loopback UDP, every leg to its own port, spread over
 the 20 ms as real legs are. The capture process (receive path and media thread as in production) either writes sealed
-blocks through its journal into the SQLite event log, or hands them to a sink that only counts. Two legs are one call.
+blocks through its journal into the SQLite event log or into Kafka (``--sink kafka``, needs CALLWARDEN_TEST_KAFKA), or
+hands them to a sink that only counts. Two legs are one call.
 """
 
 from __future__ import annotations
@@ -26,16 +27,25 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from kafka import KafkaAdminClient
 from rich.console import Console
 from rich.table import Table
 
 from events.audio import AudioBlock, Encoding
 from events.clock import SystemClock
 from events.identity import Role, new_call_id
+from events.kafka_log import KafkaLog
+from events.kafka_settings import KafkaSettings
+from events.kafka_topics import prepare_topics
 from events.key_store import KeyStore, MasterKey
 from events.lifecycle import CallEnded, CallSourceKind, EndReason
+from events.log import EventLog
+from events.metrics import SPILLED
+from events.metrics import counted as counted_so_far
 from events.sealing import Sealer
+from events.spilling_log import SpillingLog
 from events.sqlite_log import SqliteLog
+from events.topics import CALL_AUDIO, CALL_LIFECYCLE
 from telephony.call_store import CallStore
 from telephony.journal import Batch, Journal, JournalSettings
 from telephony.leg import PayloadKind
@@ -45,6 +55,7 @@ from telephony.receiver import Receiver, ReceiverSettings
 from telephony.sink import CountingSink
 from telephony.sockets import SocketSettings, open_sockets
 from tests.bench.endpoint_runs import measure_endpoint
+from tests.services.needed import KAFKA_VARIABLE, fresh_prefix
 
 _SPAWN = multiprocessing.get_context("spawn")
 _PAYLOAD = 160
@@ -66,6 +77,8 @@ class Run:
     """CPU time of the whole capture process, until the sink had everything, over the time of sending."""
     waited_s: float
     """How long after the last packet the sink had everything."""
+    spilled: int
+    """Events that Kafka did not take in time and that went by the local disk."""
 
 
 class _Counting:
@@ -83,7 +96,7 @@ class _Counting:
 class _Watched(Journal):
     """The journal of production; notes in passing what calls counted."""
 
-    def __init__(self, store: CallStore, log: SqliteLog, keys: KeyStore) -> None:
+    def __init__(self, store: CallStore, log: EventLog, keys: KeyStore) -> None:
         super().__init__(store, log, Sealer(keys), keys, JournalSettings())
         self.sink = CountingSink()
         self.ended: list[CallEnded] = []
@@ -94,16 +107,17 @@ class _Watched(Journal):
         self.ended += [record for record in batch.records if isinstance(record, CallEnded)]
 
 
-def _capture(pipe: Connection, legs: int, sink: str, folder: str) -> None:
+def _capture(pipe: Connection, legs: int, sink: str, folder: str, prefix: str) -> None:
     """The capture process of one run."""
     sockets = open_sockets(SocketSettings("127.0.0.1", 0, rtp_first_port=0, legs=legs))
     receiver = Receiver([one.fileno() for one in sockets.rtp], ReceiverSettings(), SystemClock())
     stop_media, stop_journal = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
     journal: _Counting | _Watched
-    if sink == "event log":
+    if sink != "counting":
         keys = KeyStore(Path(folder) / "keys", MasterKey(os.urandom(32)))
-        journal = _Watched(CallStore(Path(folder) / "capture.sqlite3"), SqliteLog(Path(folder) / "log"), keys)
+        log = _kafka(Path(folder), prefix) if sink == "kafka" else SqliteLog(Path(folder) / "log")
+        journal = _Watched(CallStore(Path(folder) / "capture.sqlite3"), log, keys)
         threads.append(threading.Thread(target=journal.run, args=(stop_journal, 60.0)))
     else:
         journal = _Counting()
@@ -139,8 +153,22 @@ def _capture(pipe: Connection, legs: int, sink: str, folder: str) -> None:
     counted = [leg for end in journal.ended for leg in end.legs]
     captured = sum(leg.packets - leg.late for leg in counted)
     share = (sum(psutil.Process().cpu_times()[:2]) - cpu) / seconds
-    pipe.send((captured, journal.sink.blocks, share, time.monotonic() - ended))
+    pipe.send((captured, journal.sink.blocks, share, time.monotonic() - ended, int(counted_so_far(SPILLED))))
     sockets.close()
+
+
+def _kafka(folder: Path, prefix: str) -> EventLog:
+    """Capture's log as an engine on Kafka has it: the cluster, and behind it the spill."""
+    # One broker here; a cluster would copy every event to others before it acknowledges.
+    settings = KafkaSettings(os.environ[KAFKA_VARIABLE], prefix, replication=1, min_in_sync=1)
+    prepare_topics(settings, (CALL_AUDIO, CALL_LIFECYCLE), None)
+    return SpillingLog(KafkaLog(settings), folder / "spill", SqliteLog)
+
+
+def _remove_topics(prefix: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=os.environ[KAFKA_VARIABLE])
+    admin.delete_topics([name for name in admin.list_topics() if name.startswith(prefix)])
+    admin.close()
 
 
 class _IoVec(ctypes.Structure):
@@ -205,7 +233,8 @@ def _sender(pipe: Connection, ports: Sequence[int], seconds: float) -> None:
 def measure(legs: int, sink: str, seconds: float) -> Run:
     with tempfile.TemporaryDirectory(prefix="callwarden-bench-") as folder:
         ours, theirs = _SPAWN.Pipe()
-        capture = _SPAWN.Process(target=_capture, args=(theirs, legs, sink, folder), daemon=True)
+        prefix = fresh_prefix()
+        capture = _SPAWN.Process(target=_capture, args=(theirs, legs, sink, folder, prefix), daemon=True)
         capture.start()
         ports = ours.recv()
         sending, other = _SPAWN.Pipe()
@@ -217,16 +246,21 @@ def measure(legs: int, sink: str, seconds: float) -> Run:
         sent = sending.recv()
         time.sleep(0.3)
         ours.send(seconds)
-        captured, blocks, share, waited = ours.recv()
+        captured, blocks, share, waited, spilled = ours.recv()
         sender.join()
         capture.join()
-    return Run(legs, sink, seconds, sent, captured, sent - captured, blocks, round(share, 3), round(waited, 2))
+        if sink == "kafka":
+            _remove_topics(prefix)
+    return Run(
+        legs, sink, seconds, sent, captured, sent - captured, blocks, round(share, 3), round(waited, 2), spilled
+    )
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=8.0)
     arguments.add_argument("--legs", type=int, nargs="*", default=[100, 400, 1000])
+    arguments.add_argument("--sink", nargs="*", choices=("event log", "kafka", "counting"), default=[])
     arguments.add_argument(
         "--endpoint",
         nargs="*",
@@ -240,10 +274,20 @@ def main() -> None:
         return
     runs: list[Run] = []
     for legs in chosen.legs:
-        for sink in ("event log", "counting"):
+        for sink in chosen.sink or ("event log", "counting"):
             runs.append(measure(legs, sink, chosen.seconds))
     table = Table(title=f"Legs captured by one process, {chosen.seconds:.0f} s of 50 packets/s a leg")
-    for name in ("legs", "sink", "packets sent", "captured", "lost", "blocks", "of a core", "sink done after"):
+    for name in (
+        "legs",
+        "sink",
+        "packets sent",
+        "captured",
+        "lost",
+        "blocks",
+        "of a core",
+        "sink done after",
+        "spilled",
+    ):
         table.add_column(name, justify="right")
     for run in runs:
         table.add_row(
@@ -255,9 +299,10 @@ def main() -> None:
             f"{run.blocks:,}",
             f"{run.share_of_a_core:.1%}",
             f"{run.waited_s:.2f} s",
+            f"{run.spilled:,}",
         )
     Console().print(table)
-    _write("capture", [asdict(run) for run in runs])
+    _write("-".join(("capture", *chosen.sink)), [asdict(run) for run in runs])
 
 
 def _endpoints(endpoints: Sequence[str], legs: Sequence[int], seconds: float) -> None:
