@@ -8,10 +8,10 @@ RUN mkdir /wheels
 FROM python:3.12-slim-trixie AS pjsua2-yes
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      build-essential dpkg-dev libsrtp2-dev libssl-dev swig uuid-dev xz-utils \
+      build-essential dpkg-dev libsrtp2-dev libssl-dev patch swig uuid-dev xz-utils \
  && rm -rf /var/lib/apt/lists/*
 RUN pip install --no-cache-dir setuptools wheel
-COPY tests/services/pjsua2/build-pjsua2.sh /build/
+COPY tests/services/pjsua2/build-pjsua2.sh tests/services/pjsua2/recording-server.patch /build/
 RUN bash /build/build-pjsua2.sh /wheels python
 
 FROM pjsua2-${PJSUA2} AS wheels

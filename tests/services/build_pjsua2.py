@@ -39,7 +39,9 @@ def main() -> int:
     wheel = f"pjsua2-*+{wanted_build()}-{tag}-*.whl"
     if not list(folder.glob(wheel)):
         missing = [
-            program for program in ("gcc", "make", "patch", "swig", "xz", "apt-get") if shutil.which(program) is None
+            program
+            for program in ("gcc", "make", "patch", "swig", "xz", "apt-get")
+            if shutil.which(program) is None
         ]
         if missing:
             print(
@@ -56,7 +58,8 @@ def main() -> int:
         )
     (built,) = folder.glob(wheel)
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--force-reinstall", str(built)], check=True
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--force-reinstall", str(built)],
+        check=True,
     )
     return 0
 
