@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -68,14 +69,16 @@ class Wiring:
         """None where the log is on the local disk anyway."""
         if self.settings.engine.event_log != "kafka":
             return None
+        from events.kafka_log import KafkaLog
         from events.spilling_log import SpillingLog
         from events.sqlite_log import SqliteLog
 
+        kafka, spill = self.settings.kafka, self.settings.spill
         return SpillingLog(
-            self.new_log(),
+            KafkaLog(replace(kafka, append_within_s=min(kafka.append_within_s, spill.after_s)), self.folder.state),
             self.folder.state / "spill",
             lambda folder: SqliteLog(folder, self.settings.log),
-            self.settings.spill,
+            spill,
             clock=self.clock,
         )
 

@@ -37,8 +37,8 @@ class KafkaWriter:
     """Appends, from several threads.
 
     What was handed to the client and is not acknowledged in time is *undecided*: it is still on its way, and a
-    writer that forgot it and sent it again would double it. Such events are remembered; when the same ones are
-    appended again, their acknowledgements under way are waited for instead.
+    writer that forgot it and sent it again would double it. So all events of an append that failed are remembered,
+    also those that were acknowledged; when the same ones are appended again, only the others are sent.
     """
 
     def __init__(self, settings: KafkaSettings, cluster: KafkaCluster) -> None:
@@ -57,11 +57,16 @@ class KafkaWriter:
     def append(self, topic: Topic, events: Sequence[Event]) -> None:
         self._cluster.ensure([topic])
         at_once = self._settings.most_pending // 2
+        taken: list[tuple[Event, Any]] = []
         with self._changed:
             self._users += 1
         try:
             for start in range(0, len(events), at_once):
-                self._append(topic, events[start : start + at_once])
+                piece = events[start : start + at_once]
+                taken += zip(piece, self._append(topic, piece), strict=True)
+        except BaseException:
+            self._remember(topic_name(self._settings, topic), taken)
+            raise
         finally:
             with self._changed:
                 self._users -= 1
@@ -73,7 +78,8 @@ class KafkaWriter:
         if producer is not None:
             close_producer(producer, _CLOSE_S)
 
-    def _append(self, topic: Topic, events: Sequence[Event]) -> None:
+    def _append(self, topic: Topic, events: Sequence[Event]) -> list[Any]:
+        """Append as many as may be under way at once; return their acknowledgements."""
         deadline = time.monotonic() + self._settings.append_within_s
         name, count = topic_name(self._settings, topic), topic.partitions
         under_way = self._under_way(name, events)
@@ -93,6 +99,7 @@ class KafkaWriter:
                 self._wait(futures, deadline)
         finally:
             self._settle(name, events, futures, under_way)
+        return futures
 
     def _under_way(self, name: str, events: Sequence[Event]) -> dict[str, Any]:
         """Return the futures of those of `events` that were handed over before and did not fail since."""
@@ -157,16 +164,19 @@ class KafkaWriter:
         waiting = []
         with self._changed:
             freed = len(events) - len(futures) - sum(event.id in under_way for event in events[len(futures) :])
+            whole = len(futures) == len(events) and all(one.is_done and not one.failed() for one in futures)
             for event, future in zip(events, futures, strict=False):
                 key = (name, event.id)
                 if future.is_done:
                     self._suspect = self._suspect or future.failed()
                     freed += event.id not in under_way
-                    if self._undecided:
-                        self._undecided.pop(key, None)
                 elif event.id not in under_way:
-                    self._undecided[key] = (event, future)
                     waiting.append(future)
+                if not whole and not (future.is_done and future.failed()):
+                    # The caller comes back with all of this append's events, the acknowledged ones too.
+                    self._undecided[key] = (event, future)
+                elif self._undecided:
+                    self._undecided.pop(key, None)
             self._waiting += len(waiting)
             self._pending -= freed
             self._forget_oldest()
@@ -175,6 +185,13 @@ class KafkaWriter:
             metrics.gauge(metrics.LOG_UNDECIDED, self._waiting)
         for future in waiting:
             future.add_both(self._decided)
+
+    def _remember(self, name: str, taken: Sequence[tuple[Event, Any]]) -> None:
+        """Keep in mind what is acknowledged of an append that failed further on."""
+        with self._changed:
+            for event, future in taken:
+                self._undecided[name, event.id] = (event, future)
+            self._forget_oldest()
 
     def _decided(self, _: Any) -> None:
         with self._changed:

@@ -36,6 +36,8 @@ _MODE_NUMBER: Final = {SpillMode.DIRECT: 0, SpillMode.SPILLING: 1, SpillMode.DRA
 
 @dataclass(frozen=True, slots=True)
 class SpillSettings:
+    after_s: float = 2.0
+    """Events that the event log has not acknowledged for so long go onto the disk."""
     most_mb: int = 4096
     """Disk space for events while the event log is away. 100 two-leg calls take about 3 MB a second."""
     nearly_full: float = 0.8
@@ -54,6 +56,8 @@ class SpillSettings:
             raise ValueError("Of the spill's sizes, 1 <= segment_mb <= most_mb / 2 must hold.")
         if not 0 < self.nearly_full <= 1 or self.drain_records < 1:
             raise ValueError("The spill's nearly_full lies in (0, 1], and drain_records is at least 1.")
+        if not 0 < self.after_s <= 10:
+            raise ValueError("The spill's after_s lies above 0 and is 10 at most: capture cannot wait longer.")
         if not 0 < self.first_retry_s <= self.longest_retry_s:
             raise ValueError("Of the spill's waits, 0 < first_retry_s <= longest_retry_s must hold.")
 

@@ -46,9 +46,7 @@ def _topic(
     return Topic(name, frozenset(writers.split()), frozenset(readers.split()), sealed_with, keep_days, partitions)
 
 
-CALL_LIFECYCLE: Final = _topic(
-    "call.lifecycle", "capture", "recogniser redaction rules alerts archive indexer console", Key.RECORD, 30
-)
+CALL_LIFECYCLE: Final = _topic("call.lifecycle", "capture", "archive indexer console", Key.RECORD, 30)
 CALL_AUDIO: Final = _topic("call.audio", "capture", "recogniser archive", Key.CAPTURE, 2)
 TRANSCRIPT_RAW: Final = _topic("transcript.raw", "recogniser", "redaction", Key.CAPTURE, 2)
 TRANSCRIPT_REDACTED: Final = _topic(
