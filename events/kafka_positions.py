@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from kafka import TopicPartition as KafkaPartition
 
@@ -23,9 +24,16 @@ class KafkaPositions:
     def committed(self, group: Group) -> dict[TopicPartition, int]:
         """Return every position that `group` has committed."""
         name = self._prefix + group.name
-        answer = self._cluster.ask(
-            f"tell the positions of group {name}", lambda admin: admin.list_group_offsets({name: None})
-        )
+
+        def question(admin: Any) -> Any:
+            try:
+                return admin.list_group_offsets({name: None})
+            except Exception:
+                # The library asks the broker that it once learnt of for ever, also when another one took over.
+                admin._manager.cluster._coordinators.clear()
+                raise
+
+        answer = self._cluster.ask(f"tell the positions of group {name}", question)
         return {
             self._ours(where): position.offset
             for where, position in answer.get(name, {}).items()

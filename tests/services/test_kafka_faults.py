@@ -5,10 +5,15 @@ All of them, for as long as they last in a contact centre: `python -m tests.serv
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Iterator
 
 import pytest
 
+from events.errors import LogUnavailable
+from events.identity import RecordId
+from events.log import Event, EventLog, Group
 from tests.services.faults.kafka_faults import (
     Outcome,
     broker_killed_once,
@@ -19,6 +24,7 @@ from tests.services.faults.kafka_faults import (
     site,
     under_load,
 )
+from tests.services.faults.kafka_faults_load import BLOCKS, until
 from tests.services.needed import own_servers, services
 from tests.services.servers import KafkaCluster
 
@@ -32,6 +38,13 @@ HASTY = 1.0
 def one_broker() -> Iterator[KafkaCluster]:
     own_servers()
     with KafkaCluster(1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def three_brokers() -> Iterator[KafkaCluster]:
+    own_servers()
+    with KafkaCluster(3) as cluster:
         yield cluster
 
 
@@ -59,10 +72,31 @@ def test_members_that_join_and_leave_during_calls(one_broker: KafkaCluster) -> N
     assert outcome.handled_twice == 0
 
 
-def test_one_of_three_brokers_hangs_and_is_killed() -> None:
-    own_servers()
-    with KafkaCluster(3) as cluster:
-        at = site(cluster, QUICK, append_within_s=HASTY)
-        # Its partitions are not written to while it hangs, others are: appends are acknowledged in part.
-        check(under_load("stopped", leader_stopped, at))
-        check(under_load("killed", leader_killed, at))
+def test_one_of_three_brokers_hangs_and_is_killed(three_brokers: KafkaCluster) -> None:
+    at = site(three_brokers, QUICK, append_within_s=HASTY)
+    # Its partitions are not written to while it hangs, others are: appends are acknowledged in part.
+    check(under_load("stopped", leader_stopped, at))
+    check(under_load("killed", leader_killed, at))
+
+
+def test_positions_are_told_when_the_broker_that_kept_them_is_gone(three_brokers: KafkaCluster) -> None:
+    at = site(three_brokers)
+    group = Group("positions")
+    with contextlib.closing(at.open_log()) as log:
+        log.append(BLOCKS, [Event(RecordId(str(number)), str(number), "block", 1, b"x") for number in range(50)])
+        until(lambda: log.read([BLOCKS], group, 50, 0.5), "events are read")
+        assert sum(log.lag(group, [BLOCKS]).values()) == 50
+        keeper = at.keeper(group)
+        three_brokers.signal_node(keeper, signal.SIGKILL)
+        try:
+            until(lambda: told(log, group), "another broker tells the positions")
+            assert sum(log.lag(group, [BLOCKS]).values()) == 50
+        finally:
+            three_brokers.start_node(keeper)
+
+
+def told(log: EventLog, group: Group) -> bool:
+    try:
+        return bool(log.lag(group, [BLOCKS]))
+    except LogUnavailable:
+        return False

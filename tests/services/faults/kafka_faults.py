@@ -28,6 +28,7 @@ from kafka import KafkaAdminClient
 from events.identity import Role
 from events.kafka_log import KafkaLog
 from events.kafka_settings import KafkaSettings
+from events.log import Group
 from events.sealing import id_of
 from events.spill_state import SpillMode, SpillState
 from events.spilling_log import SpillingLog
@@ -93,6 +94,16 @@ class Site:
             (topic,) = admin.describe_topics([self.settings.prefix + BLOCKS.name])
             first = min(topic["partitions"], key=lambda one: int(one["partition_index"]))
             return int(first["leader_id"])
+        finally:
+            admin.close()
+
+    def keeper(self, group: Group) -> int:
+        """Return the node that keeps the positions of a group."""
+        admin = KafkaAdminClient(bootstrap_servers=self.settings.bootstrap.split(","))
+        name = self.settings.prefix + group.name
+        try:
+            admin.list_group_offsets({name: None})
+            return int(admin._manager.cluster.get_coordinator(name))
         finally:
             admin.close()
 
