@@ -218,9 +218,12 @@ class KafkaMembership:
                 self._claimed.clear()
                 coordinator.request_rejoin()
         # Without anything to do a poll is a look at the clock; with a join to be done it waits for its end.
-        if coordinator.need_rejoin() or coordinator.coordinator_unknown():
-            if self._away_since is None:
-                self._away_since = time.monotonic()
+        unknown = coordinator.coordinator_unknown()
+        if not unknown:
+            self._away_since = None  # a join may take as long as the session of a member that died
+        elif self._away_since is None:
+            self._away_since = time.monotonic()
+        if unknown or coordinator.need_rejoin():
             consumer.poll(timeout_ms=_POLL_MS, max_records=1)
             return self._is_at_rest(coordinator)
         consumer.poll(timeout_ms=0, max_records=1)
