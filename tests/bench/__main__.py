@@ -35,7 +35,8 @@ def main(names: list[str]) -> int:
     failed = []
     for name, *arguments in runs:
         print(f"\n== {' '.join((name, *arguments))}", flush=True)
-        if subprocess.run([sys.executable, str(benches[name]), *arguments], cwd=ROOT, check=False).returncode:
+        command = [sys.executable, "-m", f"tests.bench.{benches[name].stem}", *arguments]
+        if subprocess.run(command, cwd=ROOT, check=False).returncode:
             failed.append(name)
     if failed:
         print(f"\nFailed: {', '.join(failed)}.", file=sys.stderr)
