@@ -17,6 +17,10 @@ key_store       two data keys a call, wrapped by a master key, destroyable
 log             the EventLog protocol
 sqlite_log      its embedded driver; sqlite_topic is one topic's file, group_files who reads which partitions,
                 bell how readers in other processes are woken
+kafka_log       its distributed driver: kafka_settings, kafka_connection (options, errors in our words), kafka_diagnosis
+                (why a broker cannot be reached), kafka_topics (made and checked), kafka_record, kafka_writer,
+                kafka_assignor and kafka_membership (who reads what), kafka_positions, kafka_reader
+spilling_log    a log that may be away, with the local disk in front; spill_store the disk, spill_state what it tells
 consumer        the loop that every consuming stage runs in
 open_calls      which calls a stage is in the middle of, and from where they would be read again
 dead_letter     records that could not be handled, put aside with the reason
