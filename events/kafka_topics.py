@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from events import metrics
 from events.clock import Clock, SystemClock
@@ -85,14 +86,13 @@ class KafkaCluster:
             return self._patiently(lambda: question(admin))
 
     def _patiently(self, question: Callable[[], _T]) -> _T:
-        deadline = time.monotonic() + self.settings.request_within_s
-        while True:
-            try:
-                return question()
-            except (kafka_errors.RetriableError, kafka_errors.UnknownBrokerIdError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_AGAIN_S)
+        again = Retrying(
+            retry=retry_if_exception_type((kafka_errors.RetriableError, kafka_errors.UnknownBrokerIdError)),
+            stop=stop_after_delay(self.settings.request_within_s),
+            wait=wait_fixed(_AGAIN_S),
+            reraise=True,
+        )
+        return again(question)
 
     def ensure(self, topics: Iterable[Topic]) -> None:
         """Create those of `topics` that are missing, and check the others. Each is looked at once."""

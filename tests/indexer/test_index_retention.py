@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,20 +21,6 @@ from tests.indexer.topic_of import topic_of
 
 DAY_MS = 86_400_000
 KEEP = IndexerSettings(keep_days=365, expire_every_s=3_600)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[StageRig]:
-    rig = StageRig(tmp_path)
-    yield rig
-    rig.close()
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[SqliteIndex]:
-    index = SqliteIndex(tmp_path / "index")
-    yield index
-    index.close()
 
 
 def put_call(index: SqliteIndex, number: int, started_at_ms: int) -> None:

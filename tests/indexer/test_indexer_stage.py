@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from events.codec import Record
-from events.finding import Severity
-from events.topics import ALERT, CALL_LIFECYCLE, CALL_RECORDING, FINDING, TRANSCRIPT_REDACTED, Topic
-from events.transcript import LegProgress, RedactedSegment
+from events.transcript import LegProgress
 from indexer.fold import fold
 from indexer.index import CallQuery, PutOutcome
 from indexer.sqlite_index import IndexUnavailable, SqliteIndex
 from indexer.worker import IndexerSettings, IndexerStage
 from tests.indexer.call_records import call_id, call_records, document_of, finding
 from tests.indexer.stage_rig import StageRig
+from tests.indexer.topic_of import append_all, whole_call
 
 CALL = call_id(1)
 
 
-def topic_of(record: Record) -> Topic:
-    name = type(record).__name__
-    if name == "Finding":
-        return FINDING
-    if name.startswith("Alert"):
-        return ALERT
-    if name == "RecordingKept":
-        return CALL_RECORDING
-    return (
-        TRANSCRIPT_REDACTED
-        if isinstance(record, RedactedSegment) or "Transcript" in name or "Progress" in name
-        else CALL_LIFECYCLE
-    )
-
-
-def append(rig: StageRig, records: list[Record]) -> None:
-    for record in records:
-        rig.append(topic_of(record), [record])
-
-
-def whole_call(number: int) -> list[Record]:
-    said = [(turn % 2, f"turn {turn} of call{number}") for turn in range(6)]
-    return call_records(call_id(number), said, findings=[("R-1", 900, Severity.HIGH)])
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[StageRig]:
-    rig = StageRig(tmp_path)
-    yield rig
-    rig.close()
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[SqliteIndex]:
-    index = SqliteIndex(tmp_path / "index")
-    yield index
-    index.close()
-
-
 def test_records_of_five_topics_become_one_document(rig: StageRig, index: SqliteIndex) -> None:
     records = whole_call(1)
-    append(rig, records)
+    append_all(rig, records)
     stage = IndexerStage(index, clock=rig.clock)
     rig.step_until(rig.start(stage), lambda: rig.lag(stage) == 0)
     document = index.get(CALL)
@@ -75,7 +32,7 @@ def test_records_of_five_topics_become_one_document(rig: StageRig, index: Sqlite
 @pytest.mark.parametrize("batches_before_crash", [1, 2, 3, 5])
 def test_a_crash_loses_and_doubles_nothing(rig: StageRig, index: SqliteIndex, batches_before_crash: int) -> None:
     for number in (1, 2, 3):
-        append(rig, whole_call(number))
+        append_all(rig, whole_call(number))
     for _ in range(3):
         loop = rig.start(IndexerStage(index, clock=rig.clock), most_records=7)
         for _ in range(batches_before_crash):
@@ -91,7 +48,7 @@ def test_a_crash_loses_and_doubles_nothing(rig: StageRig, index: SqliteIndex, ba
 
 def test_positions_wait_for_the_put(rig: StageRig, index: SqliteIndex) -> None:
     stage = IndexerStage(index, IndexerSettings(progress_every_s=60), rig.clock)
-    append(rig, [LegProgress(CALL, 0, call_records(CALL, [(0, "a")])[3].role, 800)])  # type: ignore[union-attr]
+    append_all(rig, [LegProgress(CALL, 0, call_records(CALL, [(0, "a")])[3].role, 800)])  # type: ignore[union-attr]
     loop = rig.start(stage)
     for _ in range(5):
         loop.step()
@@ -106,7 +63,7 @@ def test_positions_wait_for_the_put(rig: StageRig, index: SqliteIndex) -> None:
 def test_words_do_not_wait_for_progress(rig: StageRig, index: SqliteIndex) -> None:
     stage = IndexerStage(index, IndexerSettings(progress_every_s=3_600), rig.clock)
     _, _, _, segment, progress, *_ = call_records(CALL, [(0, "hello")])
-    append(rig, [progress, segment])
+    append_all(rig, [progress, segment])
     rig.step_until(rig.start(stage), lambda: index.search(CallQuery("hello")).total == 1, most=10)
 
 
@@ -116,7 +73,7 @@ def test_two_indexers_on_one_call_lose_nothing(rig: StageRig, index: SqliteIndex
     stages = [IndexerStage(index, clock=rig.clock), IndexerStage(index, clock=rig.clock)]
     loops = [rig.start(stage, most_records=2) for stage in stages]
     for record in records:
-        append(rig, [record])
+        append_all(rig, [record])
         for loop in loops:
             loop.step()
         rig.clock.advance(300)
@@ -128,7 +85,7 @@ def test_two_indexers_on_one_call_lose_nothing(rig: StageRig, index: SqliteIndex
 
 def test_a_rivals_newer_document_is_folded_onto(rig: StageRig, index: SqliteIndex) -> None:
     records = whole_call(1)
-    append(rig, records[:4])
+    append_all(rig, records[:4])
     stage = IndexerStage(index, clock=rig.clock)
     loop = rig.start(stage)
     rig.step_until(loop, lambda: rig.lag(stage) == 0)
@@ -137,7 +94,7 @@ def test_a_rivals_newer_document_is_folded_onto(rig: StageRig, index: SqliteInde
     for at_ms in (1, 2, 3):
         theirs = fold(theirs, finding(CALL, "RIVAL", at_ms))
     assert index.put(theirs) is PutOutcome.STORED
-    append(rig, records[4:])
+    append_all(rig, records[4:])
     rig.step_until(loop, lambda: rig.lag(stage) == 0)
     document = index.get(CALL)
     assert document is not None
@@ -147,12 +104,12 @@ def test_a_rivals_newer_document_is_folded_onto(rig: StageRig, index: SqliteInde
 
 def test_a_late_record_does_not_bring_back_a_forgotten_call(rig: StageRig, index: SqliteIndex) -> None:
     records = whole_call(1)
-    append(rig, records[:6])
+    append_all(rig, records[:6])
     stage = IndexerStage(index, clock=rig.clock)
     loop = rig.start(stage)
     rig.step_until(loop, lambda: rig.lag(stage) == 0)
     index.forget(CALL)
-    append(rig, records[6:])
+    append_all(rig, records[6:])
     rig.step_until(loop, lambda: rig.lag(stage) == 0)
     assert index.get(CALL) is None
     assert index.search(CallQuery()).total == 0
@@ -160,9 +117,9 @@ def test_a_late_record_does_not_bring_back_a_forgotten_call(rig: StageRig, index
 
 def test_few_documents_in_memory_are_enough(rig: StageRig, index: SqliteIndex) -> None:
     for number in range(1, 9):
-        append(rig, whole_call(number)[:5])
+        append_all(rig, whole_call(number)[:5])
     for number in range(1, 9):
-        append(rig, whole_call(number)[5:])
+        append_all(rig, whole_call(number)[5:])
     stage = IndexerStage(index, IndexerSettings(cached_calls=1), rig.clock)
     rig.step_until(rig.start(stage, most_records=5), lambda: rig.lag(stage) == 0)
     for number in range(1, 9):
@@ -173,7 +130,7 @@ def test_few_documents_in_memory_are_enough(rig: StageRig, index: SqliteIndex) -
 
 def test_revoked_partitions_are_forgotten_and_others_kept(rig: StageRig, index: SqliteIndex) -> None:
     stage = IndexerStage(index, IndexerSettings(progress_every_s=3_600), rig.clock)
-    append(rig, [LegProgress(CALL, 0, whole_call(1)[3].role, 800)])  # type: ignore[union-attr]
+    append_all(rig, [LegProgress(CALL, 0, whole_call(1)[3].role, 800)])  # type: ignore[union-attr]
     loop = rig.start(stage)
     for _ in range(5):
         loop.step()
@@ -187,7 +144,7 @@ def test_revoked_partitions_are_forgotten_and_others_kept(rig: StageRig, index: 
 
 def test_a_full_disk_holds_positions_and_loses_nothing(rig: StageRig, index: SqliteIndex) -> None:
     for number in range(1, 6):
-        append(rig, whole_call(number))
+        append_all(rig, whole_call(number))
     connection = index._connection()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from events.call_document import CallDocument
-from events.codec import Record
-from events.finding import AlertAnswered, Severity
+from events.finding import AlertAnswered
 from events.identity import CallId, record_id
 from events.sqlite_log import SqliteLog
 from events.topics import ALERT, CALL_LIFECYCLE, Key
@@ -21,31 +18,7 @@ from indexer.sqlite_index import SqliteIndex
 from indexer.worker import IndexerStage
 from tests.indexer.call_records import STARTED_AT_MS, alert, awkward_records, call_id, call_records, document_of
 from tests.indexer.stage_rig import StageRig
-from tests.indexer.topic_of import topic_of
-
-
-def append(rig: StageRig, records: list[Record]) -> None:
-    for record in records:
-        rig.append(topic_of(record), [record])
-
-
-def whole_call(number: int) -> list[Record]:
-    said = [(turn % 2, f"turn {turn} of call{number}") for turn in range(6)]
-    return call_records(call_id(number), said, findings=[("R-1", 900, Severity.HIGH)])
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[StageRig]:
-    rig = StageRig(tmp_path)
-    yield rig
-    rig.close()
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[SqliteIndex]:
-    index = SqliteIndex(tmp_path / "index")
-    yield index
-    index.close()
+from tests.indexer.topic_of import append_all, whole_call
 
 
 def rebuild(rig: StageRig, index: CallIndex, keep_days: float = 0.0, in_memory: int = 500) -> Rebuilt:
@@ -70,7 +43,7 @@ def test_an_empty_log_gives_nothing_and_leaves_the_index_alone(rig: StageRig, in
 def test_a_lost_index_comes_back_whole(rig: StageRig, index: SqliteIndex, in_memory: int) -> None:
     calls = [whole_call(number) for number in range(1, 8)]
     for turn in range(max(map(len, calls))):
-        append(rig, [call[turn] for call in calls if turn < len(call)])
+        append_all(rig, [call[turn] for call in calls if turn < len(call)])
     assert rebuild(rig, index, in_memory=in_memory) == Rebuilt(written=7)
     for number in range(1, 8):
         assert same(index.get(call_id(number)), document_of(whole_call(number)))
@@ -78,7 +51,7 @@ def test_a_lost_index_comes_back_whole(rig: StageRig, index: SqliteIndex, in_mem
 
 
 def test_a_document_that_does_not_follow_from_its_records_is_replaced(rig: StageRig, index: SqliteIndex) -> None:
-    append(rig, whole_call(1))
+    append_all(rig, whole_call(1))
     right = document_of(whole_call(1))
     index.put(replace(right, from_uri="sip:nobody@example", revision=99))
     assert rebuild(rig, index) == Rebuilt(written=1)
@@ -91,7 +64,7 @@ def test_a_document_that_does_not_follow_from_its_records_is_replaced(rig: Stage
 def test_what_the_log_no_longer_has_is_kept(rig: StageRig, index: SqliteIndex) -> None:
     records = whole_call(1)
     trimmed, left = records[:6], records[6:]
-    append(rig, left)
+    append_all(rig, left)
     index.put(document_of(records))
     index.put(document_of(whole_call(2)))
     assert rebuild(rig, index) == Rebuilt(kept=1, not_in_log=1)
@@ -101,9 +74,9 @@ def test_what_the_log_no_longer_has_is_kept(rig: StageRig, index: SqliteIndex) -
 
 
 def test_a_forgotten_call_stays_forgotten(rig: StageRig, index: SqliteIndex) -> None:
-    append(rig, whole_call(1))
-    append(rig, whole_call(2))
-    append(rig, whole_call(3))
+    append_all(rig, whole_call(1))
+    append_all(rig, whole_call(2))
+    append_all(rig, whole_call(3))
     index.put(document_of(whole_call(1)))
     index.forget(call_id(1))
     rig.keys.destroy(call_id(2), Key.RECORD)
@@ -118,8 +91,8 @@ def test_a_call_older_than_the_index_keeps_does_not_come_back(rig: StageRig, ind
     day_ms = 86_400_000
     old = call_records(call_id(1), [(0, "hello")], rig.clock.now_ms() - 32 * day_ms)
     young = call_records(call_id(2), [(0, "hello")], rig.clock.now_ms() - 30 * day_ms)
-    append(rig, old)
-    append(rig, young)
+    append_all(rig, old)
+    append_all(rig, young)
     made = LogRebuild(
         lambda: SqliteLog(rig.folder / "log"),
         rig.sealer,
@@ -154,14 +127,14 @@ def test_a_put_by_the_indexer_meanwhile_is_not_undone(rig: StageRig, index: Sqli
     records = whole_call(1)
     raised = next(item for item in document_of(records).alerts)
     answered = AlertAnswered(record_id(call_id(1), "answered", 1), raised.id, call_id(1), "sue", STARTED_AT_MS)
-    append(rig, records)
+    append_all(rig, records)
     newer = fold(document_of(records), answered)
 
     class Late(_Busy):
         def put_all(self, documents):  # type: ignore[no-untyped-def]
             outcomes = self._index.put_all(documents)
             if answered not in rig.records(ALERT):
-                append(rig, [answered])
+                append_all(rig, [answered])
             return outcomes
 
     made = rebuild(rig, Late(index, [newer]))  # type: ignore[arg-type]
@@ -171,25 +144,25 @@ def test_a_put_by_the_indexer_meanwhile_is_not_undone(rig: StageRig, index: Sqli
 
 def test_the_indexer_goes_on_behind_a_rebuild(rig: StageRig, index: SqliteIndex) -> None:
     records = whole_call(1)
-    append(rig, records[:8])
+    append_all(rig, records[:8])
     stage = IndexerStage(index, clock=rig.clock)
     loop = rig.start(stage)
     rig.step_until(loop, lambda: rig.lag(stage) == 0)
     index.put(replace(document_of(records[:8]), revision=50, external_id="wrong"))
     assert rebuild(rig, index) == Rebuilt(written=1)
-    append(rig, records[8:])
+    append_all(rig, records[8:])
     rig.step_until(loop, lambda: rig.lag(stage) == 0)
     assert same(index.get(call_id(1)), document_of(records))
 
 
 def test_a_rebuild_leaves_no_group_in_the_log(rig: StageRig, index: SqliteIndex) -> None:
-    append(rig, whole_call(1))
+    append_all(rig, whole_call(1))
     rebuild(rig, index)
     assert [folder.name for folder in (rig.folder / "log" / "groups").iterdir() if folder.is_dir()] == []
 
 
 def test_unreadable_records_are_counted_and_the_rest_is_used(rig: StageRig, index: SqliteIndex) -> None:
-    append(rig, whole_call(1))
+    append_all(rig, whole_call(1))
     event = rig.sealer.event(CALL_LIFECYCLE, whole_call(1)[0])
     log = SqliteLog(rig.folder / "log")
     log.append(CALL_LIFECYCLE, [replace(event, value=event.value[:-1] + b"x")])
