@@ -1,15 +1,17 @@
-"""What is measured: our recogniser as it runs in production, and PocketSphinx beside it."""
+"""What is measured: our recogniser as it runs in production, with any model pack, and PocketSphinx beside it."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsp.resample import TELEPHONE_RATE, resample
 from events.transcript import SegmentStatus
+from recognizer.evaluation.recognition import Recognition, Telling, Waits, waits_of
 from recognizer.model_pack import DEFAULT_PACK, ModelPack
 from recognizer.recogniser import Recogniser
 from recognizer.session import RecognitionSession
@@ -29,22 +31,54 @@ class System(Protocol):
         """Return the text of float32[n] samples at 8 kHz."""
 
 
+@runtime_checkable
+class StreamingSystem(Protocol):
+    """A system that tells confidences and delays too."""
+
+    def listen(self, samples: Float32) -> Recognition:
+        """Return what was recognised in float32[n] samples at 8 kHz."""
+
+
 class Callwarden:
     """Our recogniser, streaming: the audio comes in pieces of 100 ms, the final utterances are the text."""
 
     def __init__(self, pack: Path = DEFAULT_PACK) -> None:
         loaded = ModelPack.load(pack)
-        self.name = f"callwarden {loaded.name}"
+        self.name = self.called(loaded.name)
         self._recogniser = Recogniser.of_pack(loaded)
         self.recognise(np.zeros(TELEPHONE_RATE, np.float32))  # compiles, so that no set's time contains it
 
+    @staticmethod
+    def called(pack_name: str) -> str:
+        """What the system is called in reports."""
+        return f"callwarden {pack_name}"
+
     def recognise(self, samples: Float32) -> str:
+        return self.listen(samples).text
+
+    def listen(self, samples: Float32) -> Recognition:
         session = RecognitionSession(self._recogniser)
-        told = []
-        for at in range(0, len(samples), PIECE_SAMPLES):
-            told += session.accept(samples[at : at + PIECE_SAMPLES])
-        told += session.finish()
-        return " ".join(utterance.text for utterance in told if utterance.status is SegmentStatus.FINAL)
+        words: list[str] = []
+        confidences: list[float] = []
+        waits = Waits()
+        partials: list[Telling] = []
+        # One step more than there are pieces: the last one is the recording's end.
+        for at in range(0, len(samples) + PIECE_SAMPLES, PIECE_SAMPLES):
+            at_end = at >= len(samples)
+            began = time.process_time()
+            told = session.finish() if at_end else session.accept(samples[at : at + PIECE_SAMPLES])
+            compute_ms = 1000 * (time.process_time() - began)
+            for utterance in told:
+                telling = Telling(utterance, min(at + PIECE_SAMPLES, len(samples)) / 8, compute_ms)
+                if utterance.status is SegmentStatus.PARTIAL:
+                    partials.append(telling)
+                    continue
+                mine = [one for one in partials if one.utterance.first_sample == utterance.first_sample]
+                waits += waits_of(mine, telling, at_end)
+                words += [word.text for word in utterance.words]
+                confidences += [word.confidence for word in utterance.words]
+                partials.clear()
+        return Recognition(tuple(words), tuple(confidences), waits)
 
 
 class PocketSphinx:
@@ -53,10 +87,15 @@ class PocketSphinx:
     def __init__(self) -> None:
         import pocketsphinx
 
-        self.name = (
-            f"PocketSphinx {pocketsphinx.__version__ if hasattr(pocketsphinx, '__version__') else ''}".strip()
-        )
+        self.name = self.called()
         self._decoder: Any = pocketsphinx.Decoder(loglevel="FATAL")
+
+    @staticmethod
+    def called() -> str:
+        """What the system is called in reports; raises ImportError if it is not installed."""
+        import pocketsphinx
+
+        return f"PocketSphinx {getattr(pocketsphinx, '__version__', '')}".strip()
 
     def recognise(self, samples: Float32) -> str:
         wide = resample(samples, TELEPHONE_RATE, _POCKETSPHINX_RATE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 COLUMNS = ("audio", "text")
@@ -21,12 +21,14 @@ class Recording:
 
     audio: Path
     text: str
+    speaker: str = field(default="", compare=False)
+    """Who speaks, where the table has a column ``speaker``: uncertainty is then taken over speakers."""
 
 
 def read_test_set(table: Path) -> list[Recording]:
     """Read a tab-separated table whose header names at least the columns ``audio`` and ``text``.
 
-    Audio paths are absolute or relative to the table. Fields are not quoted.
+    Audio paths are absolute or relative to the table. Fields are not quoted. A column ``speaker`` is used if there.
 
     Raises
     ------
@@ -44,13 +46,15 @@ def read_test_set(table: Path) -> list[Recording]:
     if missing:
         raise TestSetError(f"The test set {table} has no column named {missing[0]!r} in its first line.")
     audio, text = (header.index(name) for name in COLUMNS)
+    speaker = header.index("speaker") if "speaker" in header else len(header)
     recordings = []
     for number, fields in enumerate(lines[1:], 2):
         if not fields:
             continue
         if len(fields) <= max(audio, text) or not fields[audio].strip():
             raise TestSetError(f"Line {number} of the test set {table} does not have {len(header)} fields.")
-        recordings.append(Recording(table.parent / fields[audio].strip(), fields[text]))
+        who = fields[speaker].strip() if speaker < len(fields) else ""
+        recordings.append(Recording(table.parent / fields[audio].strip(), fields[text], who))
     if not recordings:
         raise TestSetError(f"The test set {table} names no recordings.")
     return recordings

@@ -65,40 +65,65 @@ def normalised_words(text: str) -> list[str]:
 
 
 def count_errors(said: Sequence[str], recognised: Sequence[str]) -> WordErrors:
-    """Align two word sequences with the fewest errors and count them.
+    """Align two word sequences with the fewest errors and count them; see :func:`align_words`."""
+    edits = align_words(said, recognised)
+    of_said, of_heard = edits[:, 0], edits[:, 1]
+    deletions, insertions = int((of_heard < 0).sum()), int((of_said < 0).sum())
+    wrong = sum(said[i] != recognised[j] for i, j in edits if i >= 0 and j >= 0)
+    return WordErrors(len(said), wrong, deletions, insertions)
+
+
+def align_words(said: Sequence[str], recognised: Sequence[str]) -> NDArray[np.int32]:
+    """Align two word sequences with the fewest errors.
 
     Of alignments with equally many errors the one with the most substitutions is taken, as sclite's costs do.
+
+    Returns
+    -------
+    int32[edits, 2]
+        Places in `said` and in `recognised` that stand opposite each other, in order; -1 in the second column is a
+        deletion, in the first an insertion. Together the places that are not -1 count each sequence through once.
     """
     number: dict[str, int] = {}
     reference = np.array([number.setdefault(word, len(number)) for word in said], np.int64)
     hypothesis = np.array([number.setdefault(word, len(number)) for word in recognised], np.int64)
-    substitutions, deletions, insertions = _align(reference, hypothesis)
-    return WordErrors(len(reference), int(substitutions), int(deletions), int(insertions))
+    return np.asarray(_align(reference, hypothesis), np.int32)
 
 
 @njit(cache=True)
-def _align(reference: NDArray[np.int64], hypothesis: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Levenshtein distance, row by row; each cell carries its errors and how many of them are not substitutions."""
-    columns = len(hypothesis) + 1
-    above = np.empty((columns, 3), np.int64)  # substitutions, deletions, insertions
-    row = np.empty((columns, 3), np.int64)
-    for j in range(columns):
-        above[j, 0], above[j, 1], above[j, 2] = 0, 0, j
-    for i in range(len(reference)):
-        row[0, 0], row[0, 1], row[0, 2] = 0, i + 1, 0
+def _align(reference: NDArray[np.int64], hypothesis: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Levenshtein's distance, row by row, with the way back."""
+    rows, columns = len(reference) + 1, len(hypothesis) + 1
+    came = np.empty((rows, columns), np.int8)  # 0 through both, 1 over a said word, 2 over a recognised one
+    above = np.arange(columns)
+    row = np.empty(columns, np.int64)
+    came[0, :] = 2
+    for i in range(1, rows):
+        row[0] = i
+        came[i, 0] = 1
         for j in range(1, columns):
-            wrong = 0 if reference[i] == hypothesis[j - 1] else 1
-            through = above[j - 1].sum() + wrong
-            down = above[j].sum() + 1
-            right = row[j - 1].sum() + 1
+            through = above[j - 1] + (0 if reference[i - 1] == hypothesis[j - 1] else 1)
+            down = above[j] + 1
+            right = row[j - 1] + 1
             if through <= down and through <= right:
-                row[j] = above[j - 1]
-                row[j, 0] += wrong
+                row[j] = through
+                came[i, j] = 0
             elif down <= right:
-                row[j] = above[j]
-                row[j, 1] += 1
+                row[j] = down
+                came[i, j] = 1
             else:
-                row[j] = row[j - 1]
-                row[j, 2] += 1
+                row[j] = right
+                came[i, j] = 2
         above, row = row, above
-    return above[-1, 0], above[-1, 1], above[-1, 2]
+    edits = np.full((rows + columns, 2), -1, np.int32)
+    i, j, at = rows - 1, columns - 1, len(edits)
+    while i > 0 or j > 0:
+        at -= 1
+        step = came[i, j]
+        if step != 2:
+            i -= 1
+            edits[at, 0] = i
+        if step != 1:
+            j -= 1
+            edits[at, 1] = j
+    return edits[at:]

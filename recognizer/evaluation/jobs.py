@@ -1,0 +1,137 @@
+"""Many recordings on several processes: each has its own systems, results come in the sets' order."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from recognizer.evaluation.audio_file import AudioFileError
+from recognizer.evaluation.measurement import Outcome, SetResult, recognise_recording
+from recognizer.evaluation.systems import Callwarden, PocketSphinx, System
+from recognizer.evaluation.telephone_channel import telephone_speech
+from recognizer.evaluation.test_set import Recording
+from recognizer.model_pack import read_manifest
+
+
+@dataclass(frozen=True)
+class SystemChoice:
+    """A system to be made in every process: our recogniser with the pack in a folder, or a peer."""
+
+    pack: Path | None = None
+
+    def make(self) -> System:
+        """Raises ModelPackError if the pack cannot be used, ImportError if the peer is not installed."""
+        return PocketSphinx() if self.pack is None else Callwarden(self.pack)
+
+    def name(self) -> str:
+        """What :attr:`System.name` will be, without loading anything big."""
+        return PocketSphinx.called() if self.pack is None else Callwarden.called(read_manifest(self.pack)["name"])
+
+
+@dataclass(frozen=True)
+class _Task:
+    system: int
+    place: int
+    recording: Recording
+
+
+_made: list[System] = []
+_simulated = False
+
+
+def run_all(
+    sets: Sequence[tuple[str, Sequence[Recording]]],
+    choices: Sequence[SystemChoice],
+    names: Sequence[str],
+    simulate: bool,
+    processes: int = 1,
+    done: Callable[[], None] = lambda: None,
+    complain: Callable[[str], None] = lambda sentence: None,
+) -> list[SetResult]:
+    """Measure every system on every set, the first system first within each set.
+
+    Parameters
+    ----------
+    sets : sequence of (name, recordings)
+    choices, names : sequences, equally long
+        Systems and what they are called in the results.
+    simulate : bool
+        Bring the audio through the simulated telephone first.
+    processes : int
+    done : callable
+        Called after each recording and system.
+    complain : callable
+        Called with one sentence per recording that cannot be read (once, not once a system).
+
+    Raises
+    ------
+    ModelPackError, ImportError
+        If a system cannot be made.
+    """
+    results = []
+    plan = [(s, name, recordings) for name, recordings in sets for s in range(len(choices))]
+    tasks = [
+        _Task(system, place, recording)
+        for system, _, recordings in plan
+        for place, recording in enumerate(recordings)
+    ]
+    _begin(choices, simulate)  # here too: what cannot be made is told, and kernels are compiled once for all
+    outcomes = _run(tasks, choices, simulate, processes)
+    for system, name, recordings in plan:
+        kept, unreadable = [], 0
+        for _ in recordings:
+            outcome = next(outcomes)
+            done()
+            if isinstance(outcome, Outcome):
+                kept.append(outcome)
+                continue
+            unreadable += 1
+            if system == 0:
+                complain(outcome)
+        results.append(SetResult(name, names[system], tuple(kept), unreadable))
+    return results
+
+
+def _run(
+    tasks: Sequence[_Task], choices: Sequence[SystemChoice], simulate: bool, processes: int
+) -> Iterator[Outcome | str]:
+    if processes == 1:
+        yield from map(_recognise, tasks)
+        return
+    # Spawned, not forked: numba's and a network library's threads do not survive a fork.
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), _begin, (tuple(choices), simulate)
+    ) as pool:
+        yield from pool.map(_recognise, tasks, chunksize=4)
+
+
+def _begin(choices: Sequence[SystemChoice], simulate: bool) -> None:
+    global _made, _simulated
+    _made = [choice.make() for choice in choices]
+    _simulated = simulate
+
+
+def _recognise(task: _Task) -> Outcome | str:
+    """Return the outcome, or the sentence that says why there is none."""
+    try:
+        return recognise_recording(task.recording, _made[task.system], telephone_speech if _simulated else None)
+    except AudioFileError as error:
+        return str(error)
+
+
+def names_of(choices: Sequence[SystemChoice]) -> list[str]:
+    """Return what the systems are called; packs of the same name are told apart by their folders.
+
+    Raises
+    ------
+    ModelPackError, ImportError
+        If a pack has no readable manifest, or the peer is not installed.
+    """
+    names = [choice.name() for choice in choices]
+    return [
+        name if names.count(name) == 1 or choice.pack is None else f"{name} ({choice.pack})"
+        for name, choice in zip(names, choices, strict=True)
+    ]
