@@ -18,6 +18,9 @@ from recognizer.flat_fst import FlatFst
 from recognizer.language_model import FIRST_WORD, SENTENCE_END, SENTENCE_START, LanguageModel
 from recognizer.lexicon import Lexicon
 
+SILENCE_PROBABILITY = 0.5
+"""Of a pause before, between and behind words."""
+
 _BACKOFF_STATE = 0
 
 
@@ -70,7 +73,7 @@ def build_grammar(model: LanguageModel) -> FlatFst:
 
 
 def build_lexicon(
-    words: Sequence[str], lexicon: Lexicon, phones: Sequence[str], silence_probability: float = 0.5
+    words: Sequence[str], lexicon: Lexicon, phones: Sequence[str], silence_probability: float = SILENCE_PROBABILITY
 ) -> LexiconFst:
     """Return L: phones to words, with optional silence before, between and after words.
 
