@@ -1,98 +1,95 @@
-"""The acoustic network: features to log likelihoods of HMM states, streaming, in numpy.
+"""The acoustic network: features to log likelihoods of HMM states, streaming, many legs at a time.
 
-A factored time-delay network (TDNN-F, Povey et al., Interspeech 2018): every layer looks a step to either side;
-a step is three feature frames stacked (30 ms). Output ``t`` depends on steps ``t - 10`` to ``t + 10``; each layer
-keeps the few rows that its next step will look back on, so nothing is computed twice.
+A factored time-delay network (TDNN-F, Povey et al., Interspeech 2018); a step is three feature frames stacked
+(30 ms), and every layer looks some steps back and, rarely, ahead: output ``t`` depends on steps ``t - left`` to
+``t + right``. What a leg's next step will look back on is kept, so nothing is computed twice.
 
-At load, batch normalisation is folded away. A layer's scale goes into its weights, its offset into the biases of
-the layers above it, and the residual weights 0.66 into a running gain of each layer's output, which leaves
-``relu(a W + b) + x`` per layer.
-
-Every product has the same shape, `STEP_FRAMES` rows, whatever arrives and however many legs there are: BLAS adds
-up in an order that depends on the shape, and the same audio has to give the same bits when it is recognised again
-after a crash. Batching legs would give that up.
+The same audio has to give the same bits when it is recognised again after a crash. They depend neither on how the
+audio was cut, nor on where in the leg the network began, nor on which legs it hears together:
+:mod:`recognizer.network_kernels` says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.features import FeatureBlock, FeatureStatistics
+from recognizer.decodable import Listening
+from recognizer.features import WINDOW_FRAMES, FeatureBlock, FeatureStatistics, FeatureStream
 from recognizer.log_mel import BINS, SHIFT_SAMPLES
+from recognizer.network_folding import AcousticModelError as AcousticModelError
+from recognizer.network_folding import Affine, folded
+from recognizer.network_pool import MOST_LEGS, MOST_STEPS, NetworkPool
+from recognizer.quantised import quantise
 
 Float32 = NDArray[np.float32]
+WeightForm = Literal["as-shipped", "float32", "int8"]
 
 STACK: Final = 3
 """Feature frames per output frame."""
 OUTPUT_SAMPLES: Final = STACK * SHIFT_SAMPLES
 """Samples per output frame: 240, which is 30 ms."""
-STEP_FRAMES: Final = 4
-"""Output frames computed at once, on a grid that is fixed to the leg's first frame: 120 ms."""
-_RESIDUAL: Final = 0.66
-_VARIANCE_FLOOR: Final = 1e-3
+STEP_FRAMES: Final = 2
+"""Output frames between two of a session's decisions. The network itself takes what has come."""
 
 
-class AcousticModelError(ValueError):
-    """The file does not hold a network that this version can run."""
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """relu(splice(splice(x) narrow) wide + bias) + x; each splice spans `reach` steps besides its own."""
-
-    narrow: Float32
-    wide: Float32
-    bias: Float32
-    reach: int
-
-
-@dataclass(frozen=True)
 class AcousticModel:
-    """The folded network.
+    """The folded network, shared by all legs of one thread.
 
     Attributes
     ----------
     statistics : FeatureStatistics
         For the normalisation of its features.
-    first, first_bias : float32[3 * 120, width], float32[width]
-        First layer: steps t - 1, t, t + 1.
-    layers : tuple of _Layer
-    last, output, output_bias : float32[width, 192], float32[192, pdfs], float32[pdfs]
-        Bottleneck and output, both linear; the acoustic scale is folded in.
-    context : int
-        Steps the output looks to either side.
+    chain : tuple of Affine
+        Its products.
+    left, right : int
+        Steps (30 ms) that an output looks back and ahead.
     """
 
-    statistics: FeatureStatistics
-    first: Float32
-    first_bias: Float32
-    layers: tuple[_Layer, ...]
-    last: Float32
-    output: Float32
-    output_bias: Float32
-    context: int
+    def __init__(self, statistics: FeatureStatistics, chain: tuple[Affine, ...]) -> None:
+        self.statistics = statistics
+        self.chain = chain
+        self.left = sum(affine.left for affine in chain)
+        self.right = sum(affine.right for affine in chain)
+        self._pool = NetworkPool(chain)
 
     @property
     def pdfs(self) -> int:
         """Columns of the log likelihoods."""
-        return len(self.output_bias)
+        return self.chain[-1].matrix.outputs
+
+    @property
+    def listening(self) -> Listening:
+        """Its time base."""
+        return Listening(SHIFT_SAMPLES, OUTPUT_SAMPLES, STEP_FRAMES, WINDOW_FRAMES - 1)
+
+    @property
+    def bytes_per_leg(self) -> int:
+        """What a leg's activations take."""
+        return self._pool.bytes_per_leg
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take."""
+        return self._pool.weight_bytes
 
     @classmethod
-    def load(cls, path: Path, acoustic_scale: float) -> AcousticModel:
+    def load(cls, path: Path, acoustic_scale: float, form: WeightForm = "as-shipped") -> AcousticModel:
         """Read an ``acoustic.npz`` and fold it.
 
         Parameters
         ----------
         path : Path
-            Weights by the names of the model card.
+            Weights by the names of the model card, matrices as numbers or in 8 bits.
         acoustic_scale : float
             Factor of the log likelihoods against graph costs.
+        form : str
+            ``float32`` or ``int8`` to compute with, whatever the file holds; or as the file has it.
 
         Raises
         ------
@@ -101,16 +98,20 @@ class AcousticModel:
         """
         try:
             with np.load(path, allow_pickle=False) as archive:
-                weights = {name: archive[name].astype(np.float64) for name in archive.files}
-            return cls.fold(weights, acoustic_scale)
+                weights = {name: archive[name] for name in archive.files}
+            return cls.fold(weights, acoustic_scale, form)
+        except AcousticModelError:
+            raise
         except KeyError as error:
             raise AcousticModelError(f"The acoustic model lacks the array {error}.") from error
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, IndexError, TypeError) as error:
             raise AcousticModelError(f"The acoustic model could not be read: {type(error).__name__}.") from error
 
     @classmethod
-    def fold(cls, weights: Mapping[str, NDArray[np.float64]], acoustic_scale: float) -> AcousticModel:
-        """Fold weights as trained (float64, names of the model card) into the form that runs.
+    def fold(
+        cls, weights: Mapping[str, NDArray[Any]], acoustic_scale: float, form: WeightForm = "as-shipped"
+    ) -> AcousticModel:
+        """Fold weights as trained (names of the model card) into the form that runs.
 
         Raises
         ------
@@ -119,74 +120,62 @@ class AcousticModel:
         ValueError
             An array has the wrong shape, or the acoustic scale is not positive.
         """
-        if not (np.isfinite(acoustic_scale) and acoustic_scale > 0):
-            raise AcousticModelError("The acoustic scale must be a positive number.")
-        scale, offset = _normalisation(weights, "n0")
-        first = _stacked(weights["i.W"]) * scale
-        first_bias = weights["i.b"] * scale
-        # A layer's true output is gain * (what is computed) + offset, per column.
-        gain = 1.0
-        layers: list[_Layer] = []
-        while f"L.{len(layers)}.a.W" in weights:
-            name = f"L.{len(layers)}"
-            narrow, wide = weights[f"{name}.a.W"], weights[f"{name}.b.W"]
-            if not len(narrow) == len(wide) <= 2:
-                raise AcousticModelError(
-                    f"Layer {len(layers)} of the acoustic model has splices of an unknown form."
-                )
-            scale, shift = _normalisation(weights, f"{name}.n")
-            from_offset = offset @ narrow.sum(0) @ wide.sum(0)
-            next_gain = gain * _RESIDUAL
-            layers.append(
-                _Layer(
-                    _float32(_stacked(narrow) * gain),
-                    _float32(_stacked(wide) * scale / next_gain),
-                    _float32((weights[f"{name}.b.b"] + from_offset) * scale / next_gain),
-                    len(narrow) - 1,
-                )
-            )
-            gain = next_gain
-            offset = shift + _RESIDUAL * offset
-        scale, shift = _normalisation(weights, "pb")
-        last = weights["p.W"][0]
-        output = weights["o.W"][0]
-        bias = weights["o.b"] + (offset @ last * scale + shift) @ output
-        return cls(
-            FeatureStatistics(_float32(weights["mean"]), _float32(weights["std"])),
-            _float32(first),
-            _float32(first_bias),
-            tuple(layers),
-            _float32(last * scale * gain),
-            _float32(output * acoustic_scale),
-            _float32(bias * acoustic_scale),
-            1 + sum(layer.reach for layer in layers),
-        )
+        if form == "int8":
+            weights = quantise(weights)
+        chain = folded(weights, acoustic_scale, STACK * BINS)
+        if form == "float32":
+            chain = tuple(affine.as_numbers() for affine in chain)
+        mean, deviation = (np.ascontiguousarray(weights[name], np.float32) for name in ("mean", "std"))
+        return cls(FeatureStatistics(mean, deviation), chain)
 
     def first_feature(self, first_frame: int) -> int:
-        """Return the first normalised feature frame that output `first_frame` and those after it depend on.
+        """Return the first normalised feature frame that output `first_frame` and those after it depend on."""
+        return max(0, STACK * (first_frame - self.left))
 
-        A stream that starts there runs on the same grid as one that heard everything, and so gives the same bits.
-        """
-        return max(0, STACK * (first_frame // STEP_FRAMES * STEP_FRAMES - self.context))
+    def features(self) -> FeatureStream:
+        """Return a new leg's way from samples to features."""
+        return FeatureStream(self.statistics)
 
     def stream(self, first_frame: int = 0) -> AcousticStream:
         """Return a new leg's inference, whose first output is `first_frame` (see :class:`AcousticStream`)."""
         return AcousticStream(self, first_frame)
 
+    def accept_many(self, streams: Sequence[AcousticStream], features: Sequence[FeatureBlock]) -> list[Float32]:
+        """Hear several legs at once: as ``stream.accept(block)`` for each, in one pass through the network.
 
-def _normalisation(
-    weights: Mapping[str, NDArray[np.float64]], name: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    scale = 1.0 / np.sqrt(weights[f"{name}.v"] + _VARIANCE_FLOOR)
-    return scale, -weights[f"{name}.m"] * scale
+        Parameters
+        ----------
+        streams : sequence of AcousticStream
+            Of this model, all different.
+        features : sequence of float32[frames, 40]
+            What each is given; any numbers of frames.
 
+        Returns
+        -------
+        list of float32[n, pdfs]
+            What each leg's features complete.
+        """
+        for stream, block in zip(streams, features, strict=True):
+            stream.offer(block)
+        return self._run(streams)
 
-def _stacked(taps: NDArray[np.float64]) -> NDArray[np.float64]:
-    return taps.reshape(-1, taps.shape[-1])
-
-
-def _float32(values: NDArray[np.float64]) -> Float32:
-    return np.ascontiguousarray(values, np.float32)
+    def _run(self, streams: Sequence[AcousticStream]) -> list[Float32]:
+        """Take every whole step that is pending through the network."""
+        done: list[list[Float32]] = [[] for _ in streams]
+        waiting = [(i, stream) for i, stream in enumerate(streams) if stream.steps_ready]
+        while waiting:
+            for first in range(0, len(waiting), MOST_LEGS):
+                group = waiting[first : first + MOST_LEGS]
+                steps = np.array([min(MOST_STEPS, stream.steps_ready) for _, stream in group])
+                slots = np.array([stream.slot for _, stream in group])
+                times = np.array([stream.steps_taken for _, stream in group])
+                inputs = [stream.take(int(count)) for (_, stream), count in zip(group, steps, strict=True)]
+                scores = self._pool.advance(slots, times, steps, np.concatenate(inputs))
+                for (i, stream), rows in zip(group, np.split(scores, np.cumsum(steps)[:-1]), strict=True):
+                    done[i].append(stream.told(rows))
+            waiting = [(i, stream) for i, stream in waiting if stream.steps_ready]
+        none = np.empty((0, self.pdfs), np.float32)
+        return [np.concatenate([none, *rows]) for rows in done]
 
 
 class AcousticStream:
@@ -209,81 +198,55 @@ class AcousticStream:
         """Index of the first normalised feature frame that `accept` wants; it wants all that follow."""
         self.frames = first_frame
         """Index of the next output frame."""
-        self._step = self.first_feature // STACK if self.first_feature else -model.context
+        self.slot = model._pool.take()
+        """Where in the pool its activations lie."""
+        weakref.finalize(self, model._pool.give_back, self.slot)
+        self.steps_taken = 0
+        """Steps that went into the network, those before the leg's first frame included."""
+        self._next_output = first_frame - model.left - model.right
         self._features = self.first_feature
+        self._repeated = max(0, model.left - first_frame)
         self._pending: Float32 = np.empty((0, BINS), np.float32)
         self._last: Float32 | None = None
-        width = model.first.shape[1]
-        self._inputs = np.zeros((2 + STEP_FRAMES, STACK * BINS), np.float32)
-        self._rows = [np.zeros((2 * layer.reach + STEP_FRAMES, width), np.float32) for layer in model.layers]
-        self._narrow_rows = [
-            np.zeros((layer.reach + STEP_FRAMES, layer.narrow.shape[1]), np.float32) for layer in model.layers
-        ]
 
     def accept(self, features: FeatureBlock) -> Float32:
         """Return the log likelihoods that `features` (float32[frames, 40]) complete: scaled, float32[n, pdfs]."""
-        if not len(features):
-            return np.empty((0, self._model.pdfs), np.float32)
-        self._features += len(features)
-        if self._last is None and self._step < 0:
-            features = np.concatenate((np.repeat(features[:1], STACK * -self._step, 0), features))
-        self._last = features[-1:].copy()
-        self._pending = np.concatenate((self._pending, features))
-        return self._run()
+        return self._model.accept_many([self], [features])[0]
 
     def finish(self) -> Float32:
         """Return the remaining log likelihoods, for the end of the leg; the stream is used up."""
         if self._last is None:
             return np.empty((0, self._model.pdfs), np.float32)
         frames = -(-self._features // STACK)
-        wanted = frames - self.frames
-        missing = STACK * (frames + self._model.context + STEP_FRAMES - 1) - self._features
+        missing = STACK * (frames + self._model.right) - self._features
         self._pending = np.concatenate((self._pending, np.repeat(self._last, missing, 0)))
-        return self._run()[: max(0, wanted)]
+        return self._model._run([self])[0]
 
-    def _run(self) -> Float32:
-        """Compute every whole grid step of what is pending."""
-        taken = STEP_FRAMES * STACK
-        steps = len(self._pending) // taken
-        done = [self._advance(self._pending[i * taken : (i + 1) * taken]) for i in range(steps)]
-        self._pending = self._pending[steps * taken :].copy()
-        return np.concatenate([np.empty((0, self._model.pdfs), np.float32), *done])
+    def offer(self, features: FeatureBlock) -> None:
+        """Take features without computing anything yet."""
+        if not len(features):
+            return
+        self._features += len(features)
+        if self._last is None and self._repeated:
+            features = np.concatenate((np.repeat(features[:1], STACK * self._repeated, 0), features))
+        self._last = features[-1:].copy()
+        self._pending = np.concatenate((self._pending, features))
 
-    def _advance(self, features: FeatureBlock) -> Float32:
-        model = self._model
-        inputs = self._inputs
-        inputs[:2] = inputs[-2:]
-        inputs[2:] = features.reshape(STEP_FRAMES, -1)
-        x: Float32 = np.matmul(_splice(inputs, 2), model.first)
-        x += model.first_bias
-        np.maximum(x, 0, out=x)
-        for layer, rows, narrow_rows in zip(model.layers, self._rows, self._narrow_rows, strict=True):
-            reach = layer.reach
-            if reach:
-                rows[: 2 * reach] = rows[-2 * reach :]
-                narrow_rows[:reach] = narrow_rows[-reach:]
-                rows[2 * reach :] = x
-                np.matmul(_splice(rows[reach:], reach), layer.narrow, out=narrow_rows[reach:])
-                x = np.matmul(_splice(narrow_rows, reach), layer.wide)
-            else:
-                rows[:] = x
-                x = np.matmul(np.matmul(rows, layer.narrow), layer.wide)
-            x += layer.bias
-            np.maximum(x, 0, out=x)
-            x += rows[reach : reach + STEP_FRAMES]
-        first_output = self._step - model.context
-        self._step += STEP_FRAMES
-        known = self.frames - first_output
-        if known >= STEP_FRAMES:
-            return np.empty((0, model.pdfs), np.float32)
-        scores: Float32 = np.matmul(np.matmul(x, model.last), model.output)
-        scores += model.output_bias
-        self.frames = first_output + STEP_FRAMES
+    @property
+    def steps_ready(self) -> int:
+        """Whole steps that wait to go into the network."""
+        return len(self._pending) // STACK
+
+    def take(self, steps: int) -> Float32:
+        """Return the next `steps` inputs of the network, float32[steps, 120]."""
+        taken = self._pending[: steps * STACK]
+        self._pending = self._pending[steps * STACK :]
+        self.steps_taken += steps
+        return taken.reshape(steps, -1)
+
+    def told(self, scores: Float32) -> Float32:
+        """Return those of the network's next rows that are outputs wanted."""
+        known = min(len(scores), max(0, self.frames - self._next_output))
+        self._next_output += len(scores)
+        self.frames = max(self.frames, self._next_output)
         return scores[known:]
-
-
-def _splice(rows: Float32, reach: int) -> Float32:
-    """Return rows t .. t + reach side by side for each t: a copy, because BLAS takes no overlapping rows."""
-    frames = len(rows) - reach
-    spliced: Float32 = np.concatenate([rows[tap : tap + frames] for tap in range(reach + 1)], axis=1)
-    return spliced

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from recognizer.acoustic_model import OUTPUT_SAMPLES, AcousticModel
 from recognizer.beam_search import BeamSearch, BeamSearchSettings, Hypothesis, SearchScratch
 from recognizer.confidence import ConfidenceModel, timed
+from recognizer.decodable import AcousticScorer
 from recognizer.endpoint import EndpointSettings
 from recognizer.graph import Graph
 from recognizer.log_mel import SAMPLE_RATE
@@ -26,7 +27,9 @@ class RecogniserSettings:
     search, endpoint
         Of the beam search and of the utterances' ends.
     partial_every_ms : int
-        Partial utterances of a leg come at most this often.
+        A partial utterance with more words than the one before comes at once, another at most this often.
+    stable_after_ms : int
+        A partial utterance's word is called stable when it has been the same for so long.
     settle_margin_ms : int
         In silence, progress stays so far behind the audio, for the search may still find that a word has begun.
     carried_frames : int
@@ -37,11 +40,12 @@ class RecogniserSettings:
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     partial_every_ms: int = 300
+    stable_after_ms: int = 600
     settle_margin_ms: int = 480
     carried_frames: int = 8
 
     def __post_init__(self) -> None:
-        if self.partial_every_ms <= 0 or self.settle_margin_ms < 0 or self.carried_frames < 0:
+        if self.partial_every_ms <= 0 or min(self.stable_after_ms, self.settle_margin_ms, self.carried_frames) < 0:
             raise ValueError("The time between partials must be positive, margins must not be negative.")
         if self.settle_margin_ms >= self.endpoint.nothing_said_ms:
             raise ValueError("The settle margin must be shorter than the silence after which nothing was said.")
@@ -52,7 +56,7 @@ class Recogniser:
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: AcousticScorer,
         graph: Graph,
         aligner: WordAligner,
         confidence: ConfidenceModel,

@@ -1,30 +1,29 @@
 """One leg's recognition, from samples to utterances: features, network, search, endpoints, in step with the audio.
 
 The features and the network run through the whole leg; only the search starts anew behind each endpoint. All
-decisions are made on a grid of 120 ms that is fixed to the leg's first sample, so the same audio gives the same
-utterances however it was cut into pieces, and also when a successor takes the leg up in the middle.
+decisions are made on a grid of a few frames that is fixed to the leg's first sample, so the same audio gives the
+same utterances however it was cut into pieces, and also when a successor takes the leg up in the middle.
+
+Several legs' audio goes through the network together, see :func:`hear_together`; nothing that is told depends on it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from events.transcript import SegmentStatus, Word
-from recognizer.acoustic_model import OUTPUT_SAMPLES, STEP_FRAMES
 from recognizer.beam_search import BeamSearch, Hypothesis
+from recognizer.decodable import AcousticScorer, ScoreStream
 from recognizer.endpoint import EndpointRule
-from recognizer.features import WINDOW_FRAMES, FeatureStream
-from recognizer.log_mel import SHIFT_SAMPLES
+from recognizer.partial_words import PartialWords
 from recognizer.recogniser import Recogniser
 
 Float32 = NDArray[np.float32]
-
-_FRAME_MS: Final = OUTPUT_SAMPLES // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,8 @@ class Utterance:
         At least one. Times are call time in ms. Those of partial utterances are rough, their confidence is 0.
     revision : int
         Counts the partial utterances told under `first_sample`; the final one has the next number.
+    stable_words : int
+        How many of a partial utterance's first words will hardly change any more (:mod:`recognizer.partial_words`).
     """
 
     status: SegmentStatus
@@ -50,6 +51,7 @@ class Utterance:
     end_sample: int
     words: tuple[Word, ...]
     revision: int
+    stable_words: int = 0
 
     @property
     def text(self) -> str:
@@ -109,26 +111,35 @@ class RecognitionSession:
     ) -> None:
         self._recogniser = recogniser
         self._settings = recogniser.settings
+        self._listening = recogniser.model.listening
         self._origin = origin_sample
         self.place = place or Place(origin_sample)
         self.settled_ms = self.place.first_sample // 8
-        self._features = FeatureStream(recogniser.model.statistics)
-        self._utterance_frame = (self.place.first_sample - origin_sample) // OUTPUT_SAMPLES
-        self._network = recogniser.model.stream(self._utterance_frame)
+        self._features = recogniser.model.features()
+        self._utterance_frame = (self.place.first_sample - origin_sample) // self._listening.output_samples
+        self.network: ScoreStream = recogniser.model.stream(self._utterance_frame)
+        """The leg's inference: it wants what `prepare` returns."""
         self._search: BeamSearch = recogniser.search(self.place.graph_state)
         self._kept: list[Float32] = []
-        self._carried: Float32 = np.empty((0, recogniser.model.pdfs), np.float32)
+        none: Float32 = np.empty((0, recogniser.model.pdfs), np.float32)
+        self._held = none
+        """Frames that wait for the rest of their step on the grid."""
+        self._carried = none
         """Frames behind the last cut, which the next utterance begins with."""
-        self._partial_text = ""
-        self._partial_frame = 0
+        self._partial = self._partial_words()
         self._revision = 0
         # Samples and feature frames of a leg taken up in the middle start somewhere behind the origin.
         needed = needed_from(recogniser, origin_sample, self.place.first_sample)
         begin = origin_sample if heard_from is None else heard_from
         self._end_sample = begin
-        self._feature_index = (needed - origin_sample) // SHIFT_SAMPLES
+        self._feature_index = (needed - origin_sample) // self._listening.feature_samples
         self._skip = needed - begin
         """Samples to leave out, or, below zero, to hear as silence first."""
+
+    @property
+    def model(self) -> AcousticScorer:
+        """What scores this leg's sound."""
+        return self._recogniser.model
 
     @property
     def end_sample(self) -> int:
@@ -151,14 +162,18 @@ class RecognitionSession:
         Returns
         -------
         list of Utterance
-            Any number of finals and partials. A final one comes about 0.35 s (what the network looks ahead) plus
-            the endpoint's silence after its last word.
+            Any number of finals and partials. A final one comes when the network has looked ahead of the endpoint,
+            which lies the endpoint's silence behind its last word.
 
         Raises
         ------
         ValueError
             `samples` is not a one-dimensional float32 array.
         """
+        return self.tell(self.network.accept(self.prepare(samples)))
+
+    def prepare(self, samples: Float32) -> Float32:
+        """The first third of `accept`: hear `samples` and return the features that `network` wants next."""
         self._end_sample += len(samples)
         if self._skip < 0:
             samples = np.concatenate((np.zeros(-self._skip, np.float32), samples))
@@ -167,39 +182,46 @@ class RecognitionSession:
             skipped = min(self._skip, len(samples))
             self._skip -= skipped
             samples = samples[skipped:]
-        return self._tell(self._hear(samples))
+        block = self._features.accept(samples)
+        first = self.network.first_feature - self._feature_index
+        self._feature_index += len(block)
+        return block[max(0, first) :]
+
+    def tell(self, scores: Float32) -> list[Utterance]:
+        """The last third of `accept`: take what `network` made of the features, and say what can be told."""
+        held = np.concatenate((self._held, scores))
+        whole = max(0, len(held) - self.network.frames % self._listening.step_frames)
+        self._held = held[whole:]
+        return self._tell(held[:whole], self.network.frames - len(self._held))
 
     def finish(self) -> list[Utterance]:
         """Return what is left, after the leg's last sample; the session is used up."""
-        told = self._tell(self._network.finish())
+        scores = np.concatenate((self._held, self.network.finish()))
+        told = self._tell(scores, self.network.frames)
         if self._search.frames:
             told += self._final(self._search.finish(), self._search.frames)
         self.settled_ms = self._end_sample // 8
         return told
 
-    def _hear(self, samples: Float32) -> Float32:
-        """Samples to log likelihoods, without the frames before `self._utterance_frame` that only warm up."""
-        block = self._features.accept(samples)
-        first = self._network.first_feature - self._feature_index
-        self._feature_index += len(block)
-        return self._network.accept(block[max(0, first) :])
-
-    def _tell(self, scores: Float32) -> list[Utterance]:
+    def _tell(self, scores: Float32, end_frame: int) -> list[Utterance]:
+        """Search the leg's frames before `end_frame`, step by step on the grid."""
         told: list[Utterance] = []
-        waiting = deque(self._on_grid(scores, self._network.frames - len(scores)))
+        frame_ms = self._listening.frame_ms
+        waiting = deque(self._on_grid(scores, end_frame - len(scores)))
         while waiting:
             piece = waiting.popleft()
             self._search.advance(piece)
             self._kept.append(piece)
             frames, silence = self._search.frames, self._search.trailing_silence_frames()
             rule = self._settings.endpoint.rule(
-                frames * _FRAME_MS, silence * _FRAME_MS, self._search.final_relative_cost()
+                frames * frame_ms, silence * frame_ms, self._search.final_relative_cost
             )
             if rule is None:
                 if silence >= frames:
                     margin = self._settings.settle_margin_ms
                     self.settled_ms = max(self.settled_ms, self._ms(frames) - margin)
-                told += self._partial()
+                else:
+                    told += self._tell_partial()
                 continue
             told += self._end(rule)
             waiting.extendleft(reversed(self._on_grid(self._carried, self._utterance_frame)))
@@ -218,17 +240,18 @@ class RecognitionSession:
 
     def _on_grid(self, scores: Float32, frame: int) -> list[Float32]:
         """Cut `scores`, whose first row is output `frame` of the leg, where the grid does."""
-        first = STEP_FRAMES - frame % STEP_FRAMES
-        return [piece for piece in np.split(scores, range(first, len(scores), STEP_FRAMES)) if len(piece)]
+        step = self._listening.step_frames
+        first = step - frame % step
+        return [piece for piece in np.split(scores, range(first, len(scores), step)) if len(piece)]
 
-    def _partial(self) -> list[Utterance]:
-        if (self._search.frames - self._partial_frame) * _FRAME_MS < self._settings.partial_every_ms:
-            return []
-        self._partial_frame = self._search.frames
+    def _partial_words(self) -> PartialWords:
+        settings = self._settings
+        return PartialWords(settings.partial_every_ms, settings.stable_after_ms, self._listening.frame_ms)
+
+    def _tell_partial(self) -> list[Utterance]:
         hypothesis = self._search.partial()
-        if not hypothesis.words or hypothesis.text == self._partial_text:
+        if not self._partial.changed(hypothesis.word_ids, self._search.frames):
             return []
-        self._partial_text = hypothesis.text
         told = self._utterance(SegmentStatus.PARTIAL, hypothesis, self._search.frames)
         self._revision += 1
         return [told]
@@ -241,12 +264,12 @@ class RecognitionSession:
             exact = self._recogniser.finalise(hypothesis, self._search, scores[:cut])
             told.append(self._utterance(SegmentStatus.FINAL, exact, cut))
         self._utterance_frame += cut
-        self.place = Place(self._origin + self._utterance_frame * OUTPUT_SAMPLES, graph_state)
+        self.place = Place(self._origin + self._utterance_frame * self._listening.output_samples, graph_state)
         self.settled_ms = max(self.settled_ms, self._ms(0))
         self._search = self._recogniser.search(graph_state)
         self._carried = scores[cut:]
         self._kept.clear()
-        self._partial_text, self._partial_frame, self._revision = "", 0, 0
+        self._partial, self._revision = self._partial_words(), 0
         return told
 
     def _utterance(self, status: SegmentStatus, hypothesis: Hypothesis, end_frame: int) -> Utterance:
@@ -258,23 +281,46 @@ class RecognitionSession:
             start = min(max(self.settled_ms, self._ms(word.start_frame)), audio_end_ms)
             end = min(max(start, self._ms(word.end_frame)), audio_end_ms)
             words.append(Word(word.text, start, end, round(word.confidence, 4)))
-        end_sample = self._origin + (self._utterance_frame + end_frame) * OUTPUT_SAMPLES
+        end_sample = self._origin + (self._utterance_frame + end_frame) * self._listening.output_samples
         end_sample = min(end_sample, self._end_sample)
-        return Utterance(status, self.place.first_sample, end_sample, tuple(words), self._revision)
+        stable = self._partial.stable if status is SegmentStatus.PARTIAL else 0
+        return Utterance(status, self.place.first_sample, end_sample, tuple(words), self._revision, stable)
 
     def _scores(self) -> Float32:
         return np.concatenate(self._kept)
 
     def _ms(self, frame: int) -> int:
         """Call time of the utterance's frame `frame`."""
-        return (self._origin + (self._utterance_frame + frame) * OUTPUT_SAMPLES) // 8
+        return (self._origin + (self._utterance_frame + frame) * self._listening.output_samples) // 8
+
+
+def scored_together(
+    model: AcousticScorer, streams: Sequence[ScoreStream], features: Sequence[Float32]
+) -> list[Float32]:
+    """Return the log likelihoods that the features complete, leg by leg: in one pass where `model` can do that."""
+    together = getattr(model, "accept_many", None)
+    if together is None:
+        return [stream.accept(block) for stream, block in zip(streams, features, strict=True)]
+    scores: list[Float32] = together(streams, features)
+    return scores
+
+
+def hear_together(sessions: Sequence[RecognitionSession], pieces: Sequence[Float32]) -> list[list[Utterance]]:
+    """As ``session.accept(samples)`` for each of several sessions of one recogniser, in one pass of the network."""
+    if not sessions:
+        return []
+    features = [session.prepare(samples) for session, samples in zip(sessions, pieces, strict=True)]
+    streams = [session.network for session in sessions]
+    scores = scored_together(sessions[0].model, streams, features)
+    return [session.tell(rows) for session, rows in zip(sessions, scores, strict=True)]
 
 
 def needed_from(recogniser: Recogniser, origin_sample: int, first_sample: int) -> int:
     """Return the first sample to hear for recognising a leg from `first_sample` on as if all had been heard.
 
-    Before the utterance lie what the network looks back on (0.3 s) and the window of the features' mean (6 s).
+    Before the utterance lie what the network looks back on and, of ours, the window of the features' mean (6 s).
     """
-    frame = (first_sample - origin_sample) // OUTPUT_SAMPLES
-    feature = recogniser.model.first_feature(frame) - (WINDOW_FRAMES - 1)
-    return origin_sample + max(0, feature) * SHIFT_SAMPLES
+    listening = recogniser.model.listening
+    frame = (first_sample - origin_sample) // listening.output_samples
+    feature = recogniser.model.first_feature(frame) - listening.feature_history
+    return origin_sample + max(0, feature) * listening.feature_samples

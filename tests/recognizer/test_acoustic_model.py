@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer.acoustic_model import STEP_FRAMES, AcousticModel, AcousticModelError
+from recognizer.acoustic_model import AcousticModel, AcousticModelError
 from recognizer.log_mel import BINS
 
 Weights = dict[str, np.ndarray]
@@ -88,7 +88,7 @@ def test_a_leg_of_any_length_scores_as_trained(frames: int) -> None:
 def test_networks_of_other_depths_score_as_trained(reaches: str) -> None:
     weights = random_weights(3, reaches=reaches)
     model = AcousticModel.fold(weights, SCALE)
-    assert model.context == 1 + reaches.count("1")
+    assert model.left == model.right == 1 + reaches.count("1")
     np.testing.assert_allclose(whole(model, FEATURES), as_trained(weights, FEATURES), rtol=0, atol=5e-5)
 
 
@@ -112,11 +112,9 @@ def test_a_stream_that_starts_in_mid_leg_gives_the_same_bits(first_frame: int, s
 
 def test_scores_come_as_soon_as_the_look_ahead_allows() -> None:
     stream = MODEL.stream()
-    needed = 3 * (STEP_FRAMES + MODEL.context)
     given_back = [len(stream.accept(FEATURES[i : i + 1])) for i in range(len(FEATURES))]
-    grid = -(-needed // (3 * STEP_FRAMES)) * 3 * STEP_FRAMES
-    assert sum(given_back[: needed - 1]) == 0
-    assert sum(given_back[: grid + 3 * STEP_FRAMES]) > 0
+    needed = 3 * (1 + MODEL.right)
+    assert given_back == [int(i >= needed and i % 3 == 0) for i in range(1, len(FEATURES) + 1)]
 
 
 def test_a_leg_without_audio_gives_nothing() -> None:
