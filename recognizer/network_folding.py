@@ -135,7 +135,10 @@ def _taps(weights: Weights, name: str, matrix: Matrix, first: int) -> tuple[int,
 
 
 def _normalisation(weights: Weights, name: str, size: int) -> tuple[Float64, Float64]:
-    scale = 1.0 / np.sqrt(_vector(weights, f"{name}.v", size) + _VARIANCE_FLOOR)
+    variance = _vector(weights, f"{name}.v", size)
+    if not (variance >= 0).all():
+        raise AcousticModelError(f"The acoustic model has variances below zero in the array {name}.v.")
+    scale = 1.0 / np.sqrt(variance + _VARIANCE_FLOOR)
     return scale, -_vector(weights, f"{name}.m", size) * scale
 
 

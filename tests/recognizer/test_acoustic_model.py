@@ -11,59 +11,15 @@ from hypothesis import strategies as st
 
 from recognizer.acoustic_model import AcousticModel, AcousticModelError
 from recognizer.log_mel import BINS
+from tests.builders.random_networks import Taps, Weights, as_trained, random_network
 
-Weights = dict[str, np.ndarray]
 SCALE = 1.3
 
 
-def random_weights(
-    seed: int = 0, width: int = 24, narrow: int = 8, pdfs: int = 14, reaches: str = "1101"
-) -> Weights:
-    """A small network with the shipped one's structure and with every vector away from zero."""
-    rng = np.random.default_rng(seed)
-    matrix = lambda *shape: rng.standard_normal(shape) / np.sqrt(shape[0] * shape[1])
-    weights = {"mean": rng.uniform(5, 15, BINS), "std": rng.uniform(1, 4, BINS)}
-
-    def normalisation(name: str, size: int) -> None:
-        weights[f"{name}.m"], weights[f"{name}.v"] = rng.standard_normal(size), rng.uniform(0.3, 2, size)
-
-    weights["i.W"], weights["i.b"] = matrix(3, 3 * BINS, width), rng.standard_normal(width)
-    normalisation("n0", width)
-    for i, reach in enumerate(reaches):
-        taps = int(reach) + 1
-        weights[f"L.{i}.a.W"], weights[f"L.{i}.b.W"] = matrix(taps, width, narrow), matrix(taps, narrow, width)
-        weights[f"L.{i}.b.b"] = rng.standard_normal(width)
-        normalisation(f"L.{i}.n", width)
-    weights["p.W"], weights["o.W"], weights["o.b"] = (
-        matrix(1, width, 9),
-        matrix(1, 9, pdfs),
-        rng.standard_normal(pdfs),
-    )
-    normalisation("pb", 9)
-    return weights
-
-
-def as_trained(weights: Weights, features: np.ndarray) -> np.ndarray:
-    """The network layer by layer on a whole leg, in float64, nothing folded: the structure of the model card."""
-
-    def splice(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
-        steps = len(x) - len(taps) + 1
-        return sum(x[i : i + steps] @ tap for i, tap in enumerate(taps))
-
-    def batch_norm(x: np.ndarray, name: str) -> np.ndarray:
-        return (x - weights[f"{name}.m"]) / np.sqrt(weights[f"{name}.v"] + 1e-3)
-
-    layers = sum(name.endswith(".a.W") for name in weights)
-    context = 1 + sum(len(weights[f"L.{i}.a.W"]) - 1 for i in range(layers))
-    frames = -(-len(features) // 3)
-    index = np.clip(np.arange(-3 * context, 3 * (frames + context)), 0, len(features) - 1)
-    x = features[index].astype(np.float64).reshape(frames + 2 * context, -1)
-    x = batch_norm(np.maximum(splice(x, weights["i.W"]) + weights["i.b"], 0), "n0")
-    for i in range(layers):
-        reach = len(weights[f"L.{i}.a.W"]) - 1
-        y = splice(splice(x, weights[f"L.{i}.a.W"]), weights[f"L.{i}.b.W"]) + weights[f"L.{i}.b.b"]
-        x = batch_norm(np.maximum(y, 0), f"L.{i}.n") + 0.66 * x[reach : len(x) - reach]
-    return SCALE * (batch_norm(x @ weights["p.W"][0], "pb") @ weights["o.W"][0] + weights["o.b"])
+def random_weights(seed: int = 0, reaches: str = "1101") -> Weights:
+    """A small network with the form of those whose files name no taps."""
+    both: dict[str, tuple[Taps | None, Taps | None]] = {"1": (None, None), "0": ((0,), (0,))}
+    return random_network([(*both[reach], 8, 24) for reach in reaches], seed=seed)
 
 
 WEIGHTS = random_weights()
@@ -78,7 +34,7 @@ def whole(model: AcousticModel, features: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("frames", [*range(1, 16), 41, 42, 43, 399, 400])
 def test_a_leg_of_any_length_scores_as_trained(frames: int) -> None:
-    expected = as_trained(WEIGHTS, FEATURES[:frames])
+    expected = as_trained(WEIGHTS, FEATURES[:frames], SCALE)
     scores = whole(MODEL, FEATURES[:frames])
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, rtol=0, atol=2e-5)
@@ -89,7 +45,7 @@ def test_networks_of_other_depths_score_as_trained(reaches: str) -> None:
     weights = random_weights(3, reaches=reaches)
     model = AcousticModel.fold(weights, SCALE)
     assert model.left == model.right == 1 + reaches.count("1")
-    np.testing.assert_allclose(whole(model, FEATURES), as_trained(weights, FEATURES), rtol=0, atol=5e-5)
+    np.testing.assert_allclose(whole(model, FEATURES), as_trained(weights, FEATURES, SCALE), rtol=0, atol=5e-5)
 
 
 @settings(max_examples=50, deadline=None)
