@@ -224,7 +224,7 @@ def test_several_processes_give_the_same_figures_in_order(tmp_path: Path) -> Non
             ["ours"],
             True,
             processes,
-            complain=complaints.append,
+            complain=note,
         )
         for processes in (1, 2)
     )
