@@ -24,6 +24,8 @@ LONGEST_ACRONYM: Final = 4
 
 def spelled(words: Sequence[str], at: int) -> tuple[Written, ...]:
     """``a p r`` -> ``APR``, ``s m i t h`` -> ``S-M-I-T-H``, ``a b three seven x`` -> ``AB37X``."""
+    if _LETTER.fullmatch(word_at(words, at - 1)):
+        return ()  # the run was looked at as a whole
     end = at
     while _LETTER.fullmatch(word_at(words, end)):
         end += 1
