@@ -1,28 +1,30 @@
 """Token passing over the recognition graph, frame by frame, with pruning: our own beam search.
 
-A *token* is the best path so far into one state of the graph: its cost, the last word it crossed, and the last
-frame in which it was in speech. Per frame every token within the beam crosses the emitting arcs of its state, then
-the arcs without input label; of two tokens that meet in a state the cheaper one stays. Costs are negative natural
-logarithms: arc weight minus the *already scaled* log likelihood of the arc's pdf.
+A *token* is the best path so far into one state of the graph. Per frame every token within the beam crosses the
+emitting arcs of its state, then the arcs without input label; of two tokens that meet in a state the cheaper one
+stays, and the other is remembered when it is at most the lattice beam worse. Costs are negative natural logarithms:
+arc weight minus the *already scaled* log likelihood of the arc's pdf.
 
 The search takes any number of frames at a time; the result does not depend on how they are split. What a leg keeps
-between two calls is its list of tokens (16 bytes each, a few thousand) and its word history; the large working
-arrays belong to a :class:`SearchScratch` that all legs of one thread share. History that no living path can reach
-any more is collected when it grows, so that the memory of a long utterance is bounded by its number of words on
-living paths, not by its length.
+is a trellis (:mod:`recognizer.token_passing`) of the tokens that the best paths to any living token, and paths at
+most the lattice beam worse, go through; every `forget_every_frames` the rest is dropped. The other working arrays
+belong to a :class:`SearchScratch` that all legs of one thread share.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.decodable import Decodable
 from recognizer.graph import Graph
-from recognizer.token_passing import GLIMPSE, HISTORY, TOKEN, collect_history, pass_tokens
+from recognizer.lattice import Lattice
+from recognizer.lattice_determinise import determinise
+from recognizer.token_passing import LINK, TOKEN, begin_tokens, pass_tokens
+from recognizer.trellis import best_path, forget, last_speech, state_lattice
 
 Float32 = NDArray[np.float32]
 
@@ -39,17 +41,22 @@ class BeamSearchSettings:
         At most about this many tokens are expanded per frame (chosen by a histogram over the beam).
     beam_delta : float
         Added to the narrower beam that `max_active` implies, when tokens of the next frame are judged.
-    glimpse_stride_frames : int
-        Every so many frames the best tokens are remembered for :mod:`recognizer.confidence`; 0 switches it off.
-    glimpse_beam : float
-        How far from the best a remembered token may be.
+    lattice_beam : float
+        A lattice holds the word sequences that cost at most so much more than the best; 0: the best one only.
+    lattice_entries : int
+        Of the moments at which a word sequence may have come to its last word, at most so many, the most promising
+        ones, are told apart when a lattice is made. With fewer the lattice is smaller and sooner made; costs of paths
+        that are not the best may come out too high.
+    forget_every_frames : int
+        How often what no living path needs is dropped.
     """
 
     beam: float = 12.0
     max_active: int = 5000
     beam_delta: float = 0.5
-    glimpse_stride_frames: int = 4
-    glimpse_beam: float = 5.0
+    lattice_beam: float = 6.0
+    lattice_entries: int = 8
+    forget_every_frames: int = 32
 
     def __post_init__(self) -> None:
         if not (self.beam > 0 and math.isfinite(self.beam)):
@@ -58,8 +65,12 @@ class BeamSearchSettings:
             raise ValueError("At least one token has to stay active.")
         if not 0 <= self.beam_delta <= self.beam:
             raise ValueError("The beam delta must lie between zero and the beam.")
-        if self.glimpse_stride_frames < 0 or not 0 < self.glimpse_beam <= self.beam:
-            raise ValueError("The glimpse stride must not be negative and its beam must lie within the beam.")
+        if not 0 <= self.lattice_beam <= self.beam:
+            raise ValueError("The lattice beam must lie between zero and the beam.")
+        if self.lattice_entries < 1 or self.forget_every_frames < 1:
+            raise ValueError(
+                "The search needs a positive number of lattice entries and of frames between forgetting."
+            )
 
 
 @dataclass(frozen=True)
@@ -86,14 +97,14 @@ class Hypothesis:
     words : tuple of HypothesisWord
     word_ids : tuple of int
         The same words as rows of the graph's word table.
-    history : tuple of int
-        Per word its record in the search that made this; valid until the search goes on.
     cost : float
         Path cost, with the final cost if `reached_final`; ``inf`` if no path survived.
     frames : int
         Frames heard.
     reached_final : bool
         Whether the path ends in a final state of the graph.
+    lattice : Lattice, optional
+        What else may have been said; only where it was asked for.
     """
 
     words: tuple[HypothesisWord, ...]
@@ -101,7 +112,7 @@ class Hypothesis:
     cost: float
     frames: int
     reached_final: bool
-    history: tuple[int, ...] = field(default=(), compare=False)
+    lattice: Lattice | None = None
 
     @property
     def text(self) -> str:
@@ -109,24 +120,12 @@ class Hypothesis:
         return " ".join(word.text for word in self.words)
 
 
-class Decodable(Protocol):
-    """What the search asks of an acoustic model: two questions (after Kaldi's ``itf/decodable-itf.h``)."""
-
-    def frames_ready(self) -> int:
-        """Frames whose scores can be asked for now, counted from the utterance's start."""
-
-    def log_likelihoods(self, first: int, last: int) -> Float32:
-        """Scaled log likelihoods of the frames from `first` up to, not including, `last`: (frames, pdfs)."""
-
-
 class SearchScratch:
     """Working arrays, shared by the searches of one thread; they grow to the largest need and stay."""
 
     def __init__(self) -> None:
-        self.tokens = np.empty(1 << 14, TOKEN)
-        self.next_tokens = np.empty(1 << 14, TOKEN)
-        self.table = np.empty(1 << 15, np.int32)
-        self.queue = np.empty(1 << 14, np.int32)
+        self.table = np.empty(1 << 13, np.int64)
+        self.queue = np.empty(1 << 12, np.int32)
 
 
 class BeamSearch:
@@ -162,17 +161,26 @@ class BeamSearch:
 
     def reset(self) -> None:
         """Forget everything; the next frame is an utterance's first."""
+        scratch, settings = self._scratch, self.settings
         self.frames = 0
-        self._offset = 0.0  # costs of the tokens are relative to it: float32 would lose digits in long utterances
-        self._tokens = np.zeros(1, TOKEN)
-        self._tokens["state"] = self._start
-        self._tokens["history"] = self._tokens["speech"] = -1
-        self._history = np.empty(1 << 10, HISTORY)
-        self._history_length = 0
-        self._glimpses = np.empty(1 << 8, GLIMPSE)
-        self._glimpses_length = 0
-        self._collect_at = 1 << 16
-        self._pass(np.empty((0, self.graph.pdfs), np.float32), first=True)
+        self._tokens = np.empty(1 << 12, TOKEN)
+        self._tokens[0] = (0.0, self._start, -1, -1)
+        self._links = np.empty(1 << 11, LINK)
+        # Costs of a layer's tokens are relative to its offset: float32 would lose digits in long utterances.
+        self._offsets = np.zeros(1 << 6)
+        self._first, self._first_link = np.zeros(1 << 6, np.int32), np.zeros(1 << 6, np.int32)
+        self._begin = 0
+        self._end, scratch.table, scratch.queue, self._tokens, self._links, self._link_end = begin_tokens(
+            self.graph.states,
+            self.graph.arcs,
+            np.float32(settings.beam),
+            np.float32(settings.lattice_beam),
+            scratch.table,
+            scratch.queue,
+            self._tokens,
+            self._links,
+        )
+        self._first[1], self._first_link[1] = self._end, self._link_end
 
     def advance(self, log_likelihoods: Float32) -> None:
         """Consume frames.
@@ -194,10 +202,13 @@ class BeamSearch:
             )
         if not np.isfinite(scores).all():
             raise ValueError("The scores of a frame must be finite numbers.")
-        if len(scores):
-            self._pass(scores, first=False)
-        if self._history_length > self._collect_at:
-            self._collect()
+        step = self.settings.forget_every_frames
+        while len(scores):
+            # Forgetting happens after fixed numbers of frames, so that it cannot depend on how they came.
+            piece, scores = np.split(scores, [step - self.frames % step])
+            self._pass(piece)
+            if self.frames % step == 0:
+                self._forget()
 
     def decode(self, source: Decodable) -> None:
         """Consume every frame that `source` has ready and that was not consumed yet."""
@@ -207,110 +218,141 @@ class BeamSearch:
 
     def partial(self) -> Hypothesis:
         """Return the best path now, wherever in the graph it stands; final costs do not count."""
-        return self._trace(self._tokens["cost"], reached_final=False)
+        return self._trace(self._living["cost"], reached_final=False)
 
     def finish(self) -> Hypothesis:
         """Return the best path that ends in a final state or, if there is none, the best path.
 
         `reached_final` tells which. The search stays as it is: more frames may follow.
         """
-        costs = self._tokens["cost"] + self.graph.states["final"][self._tokens["state"]]
+        costs = self._living["cost"] + self._final_costs()
         if len(costs) and np.isfinite(costs.min()):
             return self._trace(costs, reached_final=True)
         return self.partial()
 
+    def lattice(self, reached_final: bool, lattice_beam: float | None = None) -> Lattice | None:
+        """Return what may have been said until now; None when no path survived.
+
+        Parameters
+        ----------
+        reached_final : bool
+            Whether its paths have to end in final states, as those of :meth:`finish` did; False: as :meth:`partial`.
+        lattice_beam : float, optional
+            Instead of the settings'; a greater one than theirs finds nothing more.
+        """
+        beam = self.settings.lattice_beam if lattice_beam is None else lattice_beam
+        final = self._final_costs() if reached_final else np.zeros(len(self._living), np.float32)
+        if not len(final) or not np.isfinite(final).any():
+            return None
+        layer, arcs, ending, origin = state_lattice(
+            self._tokens,
+            self._links,
+            self._first,
+            self._first_link,
+            self._offsets,
+            self.frames + 1,
+            self.graph.arcs,
+            final,
+            np.float32(beam),
+        )
+        return determinise(layer, arcs, ending, origin, beam, self.settings.lattice_entries, self.frames)
+
     def best_state(self) -> int | None:
         """State in which the best path stands; None if no path survived."""
-        if not len(self._tokens):
-            return None
-        return int(self._tokens["state"][self._tokens["cost"].argmin()])
+        living = self._living
+        return int(living["state"][living["cost"].argmin()]) if len(living) else None
 
     def trailing_silence_frames(self) -> int:
         """Frames of silence at the end of the best path; all frames if it never was in speech."""
-        if not len(self._tokens):
+        living = self._living
+        if not len(living):
             return 0
-        return self.frames - 1 - int(self._tokens["speech"][self._tokens["cost"].argmin()])
+        best = self._begin + int(living["cost"].argmin())
+        spoken = last_speech(self._tokens, self._first, self.frames + 1, self.graph.arcs, self._silence, best)
+        return self.frames - 1 - int(spoken)
 
     def final_relative_cost(self) -> float:
         """How much worse the best ending path is than the best path; ``inf`` if none can end here.
 
         As Kaldi's ``FinalRelativeCost``, which its endpointing rules use: small means that a sentence may end now.
         """
-        costs = self._tokens["cost"]
+        costs = self._living["cost"]
         if not len(costs):
             return math.inf
-        return float((costs + self.graph.states["final"][self._tokens["state"]]).min() - costs.min())
+        return float((costs + self._final_costs()).min() - costs.min())
 
-    def glimpses(self) -> NDArray[np.void]:
-        """Remembered tokens: GLIMPSE records (frame, history, cost above the frame's best)."""
-        return self._glimpses[: self._glimpses_length]
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this leg's search keeps."""
+        return sum(a.nbytes for a in (self._tokens, self._links, self._first, self._first_link, self._offsets))
 
-    def history(self) -> NDArray[np.void]:
-        """Word history: HISTORY records (previous record or -1, word, frame)."""
-        return self._history[: self._history_length]
+    @property
+    def _living(self) -> NDArray[np.void]:
+        return self._tokens[self._begin : self._end]
 
-    def _pass(self, scores: Float32, first: bool) -> None:
+    def _final_costs(self) -> Float32:
+        costs: Float32 = self.graph.states["final"][self._living["state"]]
+        return costs
+
+    def _pass(self, scores: Float32) -> None:
         scratch, settings = self._scratch, self.settings
-        count = len(self._tokens)
-        if count > len(scratch.tokens):
-            scratch.tokens = np.empty(2 * count, TOKEN)
-        scratch.tokens[:count] = self._tokens
         (
-            count,
-            self._offset,
-            scratch.tokens,
-            scratch.next_tokens,
+            self._begin,
+            self._end,
+            self._link_end,
+            self._first,
+            self._first_link,
+            self._offsets,
             scratch.table,
             scratch.queue,
-            self._history,
-            self._history_length,
-            self._glimpses,
-            self._glimpses_length,
+            self._tokens,
+            self._links,
         ) = pass_tokens(
             self.graph.states,
             self.graph.arcs,
-            self._silence,
             scores,
-            first,
-            self.frames,
             np.float32(settings.beam),
             settings.max_active,
             np.float32(settings.beam_delta),
-            settings.glimpse_stride_frames,
-            np.float32(settings.glimpse_beam),
-            count,
-            self._offset,
-            scratch.tokens,
-            scratch.next_tokens,
+            np.float32(settings.lattice_beam),
+            self.frames + 1,
+            self._begin,
+            self._end,
+            self._link_end,
+            self._first,
+            self._first_link,
+            self._offsets,
             scratch.table,
             scratch.queue,
-            self._history,
-            self._history_length,
-            self._glimpses,
-            self._glimpses_length,
+            self._tokens,
+            self._links,
         )
-        self._tokens = scratch.tokens[:count].copy()
         self.frames += len(scores)
 
-    def _collect(self) -> None:
-        self._history_length = collect_history(self._history, self._history_length, self._tokens, self.glimpses())
-        self._collect_at = max(1 << 16, 2 * self._history_length)
+    def _forget(self) -> None:
+        """Drop what no path can need any more, from the last but one time on: older layers were pruned twice."""
+        layers = self.frames + 1
+        lowest = max(1, layers - 3 * self.settings.forget_every_frames)
+        self._end, self._link_end = forget(
+            self._tokens,
+            self._links,
+            self._first,
+            self._first_link,
+            lowest,
+            layers,
+            np.float32(self.settings.lattice_beam),
+        )
+        self._begin = int(self._first[layers - 1])
 
     def _trace(self, costs: Float32, reached_final: bool) -> Hypothesis:
         if not len(costs):
             return Hypothesis((), (), math.inf, self.frames, False)
         best = int(costs.argmin())
-        records: list[int] = []
-        record = int(self._tokens["history"][best])
-        while record >= 0:
-            records.append(record)
-            record = int(self._history["previous"][record])
-        records.reverse()
-        ids = [int(self._history["word"][r]) for r in records]
-        frames = [max(0, int(self._history["frame"][r])) for r in records] + [self.frames]
+        ids, frames = best_path(self._tokens, self._first, self.frames + 1, self.graph.arcs, self._begin + best)
+        spans = [*np.maximum(frames, 0).tolist(), self.frames]
         words = tuple(
-            HypothesisWord(self.graph.words[word], frames[i], max(frames[i] + 1, frames[i + 1]))
+            HypothesisWord(self.graph.words[word], spans[i], max(spans[i] + 1, spans[i + 1]))
             for i, word in enumerate(ids)
         )
-        cost = self._offset + float(costs[best])
-        return Hypothesis(words, tuple(ids), cost, self.frames, reached_final, tuple(records))
+        cost = float(self._offsets[self.frames]) + float(costs[best])
+        return Hypothesis(words, tuple(ids.tolist()), cost, self.frames, reached_final)

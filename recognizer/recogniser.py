@@ -35,6 +35,8 @@ class RecogniserSettings:
     carried_frames : int
         How much of the silence at an utterance's end (30 ms frames, half of it at most) is heard again as the
         beginning of the next one, whose first sound the search may not have noticed yet.
+    keep_lattice : bool
+        Whether final hypotheses carry their lattices.
     """
 
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
@@ -43,6 +45,7 @@ class RecogniserSettings:
     stable_after_ms: int = 600
     settle_margin_ms: int = 480
     carried_frames: int = 8
+    keep_lattice: bool = False
 
     def __post_init__(self) -> None:
         if self.partial_every_ms <= 0 or min(self.stable_after_ms, self.settle_margin_ms, self.carried_frames) < 0:
@@ -91,14 +94,12 @@ class Recogniser:
 
     def search(self, graph_state: int | None = None) -> BeamSearch:
         """Return a new utterance's search, which begins a sentence or, in `graph_state`, goes on with one."""
-        graph = self.graph if graph_state is None else replace(self.graph, start=graph_state)
-        return BeamSearch(graph, self.settings.search, self._scratch)
+        return BeamSearch(self.graph, self.settings.search, self._scratch, graph_state)
 
     @staticmethod
     def best_state(search: BeamSearch) -> int | None:
         """Return the graph's state in which the best path stands; None when no path survived."""
-        tokens = search._tokens
-        return int(tokens["state"][tokens["cost"].argmin()]) if len(tokens) else None
+        return search.best_state()
 
     def finalise(self, hypothesis: Hypothesis, search: BeamSearch, scores: NDArray[np.float32]) -> Hypothesis:
         """Return `hypothesis` with exact word times and confidences.
@@ -111,7 +112,10 @@ class Recogniser:
         scores : float32[frames, pdfs]
             What `search` heard, or its beginning if `hypothesis` ends there.
         """
-        return timed(hypothesis, self._aligner.align(hypothesis.word_ids, scores), search, self._confidence)
+        lattice = search.lattice(hypothesis.reached_final) if hypothesis.words else None
+        aligned = self._aligner.align(hypothesis.word_ids, scores)
+        exact = timed(hypothesis, aligned, lattice, self._confidence)
+        return replace(exact, lattice=lattice) if self.settings.keep_lattice else exact
 
     def cut(self, search: BeamSearch, scores: NDArray[np.float32]) -> tuple[Hypothesis, int]:
         """Say where to cut an utterance that does not end: its words before the cut, and the cut's frame.
@@ -132,6 +136,5 @@ class Recogniser:
             hypothesis,
             words=words[:place],
             word_ids=hypothesis.word_ids[:place],
-            history=hypothesis.history[:place],
         )
         return before, cut

@@ -1,4 +1,14 @@
-"""The loops of the beam search, jitted. Nothing here checks its arguments; :mod:`recognizer.beam_search` does."""
+"""The loops of the beam search, jitted. Nothing here checks its arguments; :mod:`recognizer.beam_search` does.
+
+The search keeps a *trellis*: one layer of tokens before the first frame and one after each frame, all in one array.
+A token knows the arc by which its best path came in and the token that path came from, so the best path is read off
+backwards and needs no history of its own. Of two paths that meet in a token the loser becomes a *link*, if it is at
+most the lattice beam worse: tokens and links together are the state-level lattice (Kaldi's ``LatticeFasterDecoder``
+keeps the same as forward links).
+
+Costs of a layer's tokens are relative to the layer's offset. A link's ``slack`` is how much worse the best path over
+the link is than the best path into its target; of a token's own best arc it is 0.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +18,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-TOKEN = np.dtype([("cost", "<f4"), ("state", "<i4"), ("history", "<i4"), ("speech", "<i4")])
-HISTORY = np.dtype([("previous", "<i4"), ("word", "<i4"), ("frame", "<i4")])
-GLIMPSE = np.dtype([("frame", "<i4"), ("history", "<i4"), ("cost", "<f4")])
+from recognizer.prefetch import prefetch
+
+TOKEN = np.dtype([("cost", "<f4"), ("state", "<i4"), ("source", "<i4"), ("arc", "<i4")])
+LINK = np.dtype([("slack", "<f4"), ("source", "<i4"), ("target", "<i4"), ("arc", "<i4")])
 
 _BINS = 256
 _FAR = np.float32(1e30)
+_AHEAD = 12
+"""Tokens between asking for a state's memory and using it."""
 
 
 @njit(cache=True)
@@ -23,34 +36,38 @@ def _larger(array: NDArray[Any]) -> NDArray[Any]:
     return grown
 
 
-@njit(cache=True)
-def _slot(table: NDArray[np.int32], tokens: NDArray[np.void], state: int) -> int:
-    """Where `state` is in the hash table, or the free place where it belongs (open addressing)."""
+@njit(cache=True, inline="always")
+def _slot(table: NDArray[np.int64], state: int) -> int:
+    """Where `state` is in the hash table, or the free place where it belongs (open addressing).
+
+    An entry is the state in the upper and its token in the lower half: one look tells both.
+    """
     mask = len(table) - 1
-    place = ((state * 2654435761) >> 7) & mask
-    while table[place] >= 0 and tokens[table[place]].state != state:
+    place = ((state * 2654435761) >> 9) & mask
+    while table[place] >= 0 and (table[place] >> 32) != state:
         place = (place + 1) & mask
     return place
 
 
 @njit(cache=True)
-def _rehashed(tokens: NDArray[np.void], count: int, size: int) -> NDArray[np.int32]:
-    table = np.full(size, -1, np.int32)
-    for i in range(count):
-        table[_slot(table, tokens, tokens[i].state)] = i
+def _rehashed(tokens: NDArray[np.void], begin: int, end: int, size: int) -> NDArray[np.int64]:
+    table = np.full(size, -1, np.int64)
+    for i in range(begin, end):
+        state = np.int64(tokens[i].state)
+        table[_slot(table, state)] = (state << 32) | i
     return table
 
 
 @njit(cache=True)
-def _expansion_cutoff(
-    tokens: NDArray[np.void], count: int, best: np.float32, beam: np.float32, max_active: int
+def _expansion_width(
+    tokens: NDArray[np.void], begin: int, end: int, best: np.float32, beam: np.float32, max_active: int
 ) -> np.float32:
     """Width of the beam that leaves about `max_active` tokens."""
-    if count <= max_active:
+    if end - begin <= max_active:
         return beam
     histogram = np.zeros(_BINS, np.int64)
     scale = np.float32(_BINS) / beam
-    for i in range(count):
+    for i in range(begin, end):
         place = (tokens[i].cost - best) * scale
         if place < _BINS:
             histogram[int(place)] += 1
@@ -63,210 +80,232 @@ def _expansion_cutoff(
 
 
 @njit(cache=True)
-def pass_tokens(
+def _close(
     states: Any,
     arcs: Any,
-    silence: Any,
-    scores: Any,
-    first: Any,
-    frame: Any,
-    beam: Any,
-    max_active: Any,
-    beam_delta: Any,
-    stride: Any,
-    glimpse_beam: Any,
-    count: Any,
-    offset: Any,
-    tokens: Any,
-    following: Any,
+    begin: Any,
+    end: Any,
+    cutoff: Any,
+    lattice_beam: Any,
     table: Any,
     queue: Any,
-    history: Any,
-    history_length: Any,
-    glimpses: Any,
-    glimpses_length: Any,
+    tokens: Any,
+    links: Any,
+    link_end: Any,
 ) -> Any:
-    """Advance `count` tokens by the frames of `scores`; with `first`, only close over epsilon arcs.
-
-    Token costs stay relative to `offset`, which takes up the best cost before every frame. Returns the number of
-    tokens, the offset and the arrays, which may have been replaced by larger ones.
-    """
-    rounds = 1 if first else len(scores)
-    for step in range(rounds):
-        cutoff = beam
-        if not first:
-            best, best_token = _FAR, -1
-            for i in range(count):
-                if tokens[i].cost < best:
-                    best, best_token = tokens[i].cost, i
-            if best_token < 0:
-                count = 0
-                break
-            width = _expansion_cutoff(tokens, count, best, beam, max_active)
-            reach = beam if width >= beam else min(beam, width + beam_delta)
-            offset += best
-            score = scores[step]
-            # The best token's own successors give a first idea of the next frame's cutoff.
-            cutoff = _FAR
-            state = tokens[best_token].state
-            for a in range(states[state].emitting, states[state + 1].first):
-                cost = arcs[a].weight - score[arcs[a].pdf] + reach
-                cutoff = min(cutoff, cost)
-            table[:] = -1
-            made = 0
-            for i in range(count):
-                base = tokens[i].cost - best
-                if base > width:
+    """Let the tokens from `begin` cross arcs without input; return what may have grown."""
+    queued = 0
+    for i in range(begin, end):
+        if i + _AHEAD < end:
+            prefetch(states, np.int64(tokens[i + _AHEAD].state))
+        state = tokens[i].state
+        first = states[state].first
+        # The next frame will read these arcs; with luck they are here by then.
+        prefetch(arcs, np.int64(first))
+        if states[state].emitting > first and tokens[i].cost < cutoff:
+            if queued == len(queue):
+                queue = _larger(queue)
+            queue[queued] = i
+            queued += 1
+    while queued > 0:
+        queued -= 1
+        i = queue[queued]
+        base = tokens[i].cost
+        if base >= cutoff:
+            continue
+        state = tokens[i].state
+        for a in range(states[state].first, states[state].emitting):
+            cost = base + arcs[a].weight
+            if cost >= cutoff:
+                continue
+            following = np.int64(arcs[a].next)
+            place = _slot(table, following)
+            entry = table[place]
+            if entry < 0:
+                j = end
+                if end == len(tokens):
+                    tokens = _larger(tokens)
+                table[place] = (following << 32) | j
+                tokens[j].state = following
+                end += 1
+                if 2 * (end - begin) > len(table):
+                    table = _rehashed(tokens, begin, end, 2 * len(table))
+            else:
+                j = entry & 0xFFFFFFFF
+                other = tokens[j].cost
+                if other <= cost:
+                    if cost - other <= lattice_beam and (tokens[j].source != i or tokens[j].arc != a):
+                        if link_end == len(links):
+                            links = _larger(links)
+                        links[link_end].slack = cost
+                        links[link_end].source, links[link_end].target, links[link_end].arc = i, j, a
+                        link_end += 1
                     continue
-                state = tokens[i].state
-                for a in range(states[state].emitting, states[state + 1].first):
-                    arc = arcs[a]
-                    cost = base + arc.weight - score[arc.pdf]
-                    if cost >= cutoff:
-                        continue
-                    cutoff = min(cutoff, cost + reach)
-                    place = _slot(table, following, arc.next)
-                    j = table[place]
-                    if j < 0:
-                        j = made
-                        if made == len(following):
-                            following = _larger(following)
-                        table[place] = j
-                        following[j].state = arc.next
-                        made += 1
-                        if 2 * made > len(table):
-                            table = _rehashed(following, made, 2 * len(table))
-                    elif following[j].cost <= cost:
-                        continue
-                    following[j].cost = cost
-                    following[j].speech = tokens[i].speech if silence[arc.pdf] else frame
-                    if arc.word != 0:
-                        if history_length == len(history):
-                            history = _larger(history)
-                        history[history_length].previous = tokens[i].history
-                        history[history_length].word = arc.word
-                        history[history_length].frame = frame
-                        following[j].history = history_length
-                        history_length += 1
-                    else:
-                        following[j].history = tokens[i].history
-            tokens, following = following, tokens
-            count = made
-        else:
-            table[:] = -1
-            for i in range(count):
-                table[_slot(table, tokens, tokens[i].state)] = i
-
-        queued = 0
-        for i in range(count):
-            state = tokens[i].state
-            if states[state].emitting > states[state].first:
+                if other - cost <= lattice_beam and (tokens[j].source != i or tokens[j].arc != a):
+                    if link_end == len(links):
+                        links = _larger(links)
+                    links[link_end].slack = other
+                    links[link_end].source, links[link_end].target = tokens[j].source, j
+                    links[link_end].arc = tokens[j].arc
+                    link_end += 1
+            tokens[j].cost = cost
+            tokens[j].source = i
+            tokens[j].arc = a
+            if states[following].emitting > states[following].first:
                 if queued == len(queue):
                     queue = _larger(queue)
-                queue[queued] = i
+                queue[queued] = j
                 queued += 1
-        while queued > 0:
-            queued -= 1
-            i = queue[queued]
-            base = tokens[i].cost
-            if base >= cutoff:
-                continue
-            state = tokens[i].state
-            for a in range(states[state].first, states[state].emitting):
-                arc = arcs[a]
-                cost = base + arc.weight
-                if cost >= cutoff:
-                    continue
-                place = _slot(table, tokens, arc.next)
-                j = table[place]
-                if j < 0:
-                    j = count
-                    if count == len(tokens):
-                        tokens = _larger(tokens)
-                    table[place] = j
-                    tokens[j].state = arc.next
-                    count += 1
-                    if 2 * count > len(table):
-                        table = _rehashed(tokens, count, 2 * len(table))
-                elif tokens[j].cost <= cost:
-                    continue
-                tokens[j].cost = cost
-                tokens[j].speech = tokens[i].speech
-                if arc.word != 0:
-                    if history_length == len(history):
-                        history = _larger(history)
-                    history[history_length].previous = tokens[i].history
-                    history[history_length].word = arc.word
-                    history[history_length].frame = frame
-                    tokens[j].history = history_length
-                    history_length += 1
-                else:
-                    tokens[j].history = tokens[i].history
-                if states[arc.next].emitting > states[arc.next].first:
-                    if queued == len(queue):
-                        queue = _larger(queue)
-                    queue[queued] = j
-                    queued += 1
-
-        if not first:
-            if stride > 0 and frame % stride == stride - 1:
-                least = _FAR
-                for i in range(count):
-                    least = min(least, tokens[i].cost)
-                for i in range(count):
-                    if tokens[i].cost - least <= glimpse_beam and tokens[i].history >= 0:
-                        if glimpses_length == len(glimpses):
-                            glimpses = _larger(glimpses)
-                        glimpses[glimpses_length].frame = frame
-                        glimpses[glimpses_length].history = tokens[i].history
-                        glimpses[glimpses_length].cost = tokens[i].cost - least
-                        glimpses_length += 1
-            frame += 1
-    return (
-        count,
-        offset,
-        tokens,
-        following,
-        table,
-        queue,
-        history,
-        history_length,
-        glimpses,
-        glimpses_length,
-    )
+    return end, table, queue, tokens, links, link_end
 
 
 @njit(cache=True)
-def collect_history(
-    history: NDArray[np.void], length: int, tokens: NDArray[np.void], glimpses: NDArray[np.void]
-) -> int:
-    """Drop records that neither a token nor a glimpse can reach; renumber the rest in place; return how many stay.
-
-    A record is always older than what points to it, so one pass downwards marks and one upwards moves.
-    """
-    place = np.full(length, -1, np.int32)
-    for i in range(len(tokens)):
-        if tokens[i].history >= 0:
-            place[tokens[i].history] = 0
-    for i in range(len(glimpses)):
-        if glimpses[i].history >= 0:
-            place[glimpses[i].history] = 0
-    for r in range(length - 1, -1, -1):
-        if place[r] == 0 and history[r].previous >= 0:
-            place[history[r].previous] = 0
-    kept = 0
-    for r in range(length):
-        if place[r] == 0:
-            place[r] = kept
-            previous = history[r].previous
-            history[kept].previous = place[previous] if previous >= 0 else -1
-            history[kept].word = history[r].word
-            history[kept].frame = history[r].frame
+def _settle(
+    arcs: Any, begin: Any, link_begin: Any, link_end: Any, lattice_beam: Any, tokens: Any, links: Any
+) -> Any:
+    """Turn the layer's links from costs into slacks, drop those beyond the lattice beam; return where they end."""
+    kept = link_begin
+    for k in range(link_begin, link_end):
+        source, target, arc = links[k].source, links[k].target, links[k].arc
+        cost = links[k].slack
+        if source >= begin:  # without input: its source may have become better since
+            cost = tokens[source].cost + arcs[arc].weight
+            if tokens[target].source == source and tokens[target].arc == arc:
+                continue
+        slack = max(cost - tokens[target].cost, np.float32(0.0))
+        if slack <= lattice_beam and source >= 0:
+            links[kept].slack = slack
+            links[kept].source, links[kept].target, links[kept].arc = source, target, arc
             kept += 1
-    for i in range(len(tokens)):
-        if tokens[i].history >= 0:
-            tokens[i].history = place[tokens[i].history]
-    for i in range(len(glimpses)):
-        if glimpses[i].history >= 0:
-            glimpses[i].history = place[glimpses[i].history]
     return kept
+
+
+@njit(cache=True)
+def begin_tokens(
+    states: Any, arcs: Any, beam: Any, lattice_beam: Any, table: Any, queue: Any, tokens: Any, links: Any
+) -> Any:
+    """Close the one token at `tokens[0]` over arcs without input: the layer before the first frame."""
+    table[:] = -1
+    state = np.int64(tokens[0].state)
+    table[_slot(table, state)] = state << 32
+    end, table, queue, tokens, links, link_end = _close(
+        states, arcs, 0, 1, beam, lattice_beam, table, queue, tokens, links, 0
+    )
+    return end, table, queue, tokens, links, _settle(arcs, 0, 0, link_end, lattice_beam, tokens, links)
+
+
+@njit(cache=True)
+def pass_tokens(
+    states: Any,
+    arcs: Any,
+    scores: Any,
+    beam: Any,
+    max_active: Any,
+    beam_delta: Any,
+    lattice_beam: Any,
+    layers: Any,
+    begin: Any,
+    end: Any,
+    link_end: Any,
+    first: Any,
+    first_link: Any,
+    offsets: Any,
+    table: Any,
+    queue: Any,
+    tokens: Any,
+    links: Any,
+) -> Any:
+    """Add a layer per frame of `scores` behind the layer of the tokens from `begin` up to `end`.
+
+    Parameters
+    ----------
+    layers : int
+        Layers so far. Layer ``l`` begins at ``first[l]`` in `tokens`, its links (those into it) at
+        ``first_link[l]``; ``offsets[l]`` is what its costs are relative to.
+
+    Returns
+    -------
+    tuple
+        ``begin, end, link_end``, and the arrays, which may have been replaced by larger ones.
+    """
+    for step in range(len(scores)):
+        best, best_token = _FAR, -1
+        for i in range(begin, end):
+            if tokens[i].cost < best:
+                best, best_token = tokens[i].cost, i
+        width = _expansion_width(tokens, begin, end, best, beam, max_active)
+        reach = beam if width >= beam else min(beam, width + beam_delta)
+        score = scores[step]
+        cutoff = _FAR
+        made = end
+        link_begin = link_end
+        size = len(table)
+        while size > 1024 and size > 8 * (end - begin):
+            size >>= 1
+        if size < len(table):
+            table = table[:size]
+        table[:] = -1
+        if best_token >= 0:
+            # The best token's own successors give a first idea of the next frame's cutoff.
+            state = tokens[best_token].state
+            for a in range(states[state].emitting, states[state + 1].first):
+                cutoff = min(cutoff, arcs[a].weight - score[arcs[a].pdf] + reach)
+        for i in range(begin, end):
+            if i + _AHEAD < end:
+                prefetch(states, np.int64(tokens[i + _AHEAD].state))
+            if i + _AHEAD // 2 < end:
+                prefetch(arcs, np.int64(states[tokens[i + _AHEAD // 2].state].emitting))
+            base = tokens[i].cost - best
+            if base > width:
+                continue
+            state = tokens[i].state
+            for a in range(states[state].emitting, states[state + 1].first):
+                cost = base + arcs[a].weight - score[arcs[a].pdf]
+                if cost >= cutoff:
+                    continue
+                cutoff = min(cutoff, cost + reach)
+                following = np.int64(arcs[a].next)
+                place = _slot(table, following)
+                entry = table[place]
+                if entry < 0:
+                    j = made
+                    if made == len(tokens):
+                        tokens = _larger(tokens)
+                    table[place] = (following << 32) | j
+                    tokens[j].state = following
+                    made += 1
+                    if 2 * (made - end) > len(table):
+                        table = _rehashed(tokens, end, made, 2 * len(table))
+                else:
+                    j = entry & 0xFFFFFFFF
+                    other = tokens[j].cost
+                    if other <= cost:
+                        if cost - other <= lattice_beam:
+                            if link_end == len(links):
+                                links = _larger(links)
+                            links[link_end].slack = cost
+                            links[link_end].source, links[link_end].target, links[link_end].arc = i, j, a
+                            link_end += 1
+                        continue
+                    if other - cost <= lattice_beam:
+                        if link_end == len(links):
+                            links = _larger(links)
+                        links[link_end].slack = other
+                        links[link_end].source, links[link_end].target = tokens[j].source, j
+                        links[link_end].arc = tokens[j].arc
+                        link_end += 1
+                tokens[j].cost = cost
+                tokens[j].source = i
+                tokens[j].arc = a
+        begin, end = end, made
+        end, table, queue, tokens, links, link_end = _close(
+            states, arcs, begin, end, cutoff, lattice_beam, table, queue, tokens, links, link_end
+        )
+        link_end = _settle(arcs, begin, link_begin, link_end, lattice_beam, tokens, links)
+        if layers + 1 >= len(first):
+            first, first_link, offsets = _larger(first), _larger(first_link), _larger(offsets)
+        first[layers], first[layers + 1] = begin, end
+        first_link[layers], first_link[layers + 1] = link_begin, link_end
+        offsets[layers] = offsets[layers - 1] + (best if best_token >= 0 else np.float32(0.0))
+        layers += 1
+    return begin, end, link_end, first, first_link, offsets, table, queue, tokens, links

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from recognizer.beam_search import BeamSearch, BeamSearchSettings, SearchScratch
 from recognizer.graph import Graph, graph_from_arcs
-from recognizer.token_passing import collect_history
 from tests.builders.small_graphs import GraphAndScores, all_paths, cheapest_per_sentence, graphs_and_scores
 
-EVERYTHING = BeamSearchSettings(beam=4096.0, max_active=1 << 30, glimpse_stride_frames=1)
+EVERYTHING = BeamSearchSettings(beam=4096.0, max_active=1 << 30, lattice_beam=4096.0, lattice_entries=1 << 30)
 SCRATCH = SearchScratch()
 
 
@@ -63,7 +62,7 @@ def test_finds_the_cheapest_path_that_exhaustive_search_finds(example: GraphAndS
 def test_with_a_narrow_beam_the_result_is_still_a_path_at_its_true_cost(
     example: GraphAndScores, beam: int, max_active: int
 ) -> None:
-    narrow = BeamSearchSettings(float(beam), max_active, min(0.5, beam), glimpse_beam=float(beam))
+    narrow = BeamSearchSettings(float(beam), max_active, min(0.5, beam), lattice_beam=float(beam))
     search = BeamSearch(example.graph, narrow, SCRATCH)
     search.advance(example.scores)
     found = search.partial()
@@ -76,7 +75,7 @@ def test_with_a_narrow_beam_the_result_is_still_a_path_at_its_true_cost(
 def test_any_split_of_the_frames_gives_the_same(example: GraphAndScores, data: st.DataObject) -> None:
     frames = len(example.scores)
     cuts = sorted(data.draw(st.lists(st.integers(0, frames), max_size=5)))
-    careful = BeamSearchSettings(beam=6.0, max_active=4, glimpse_stride_frames=2)
+    careful = BeamSearchSettings(beam=6.0, max_active=4, lattice_beam=3.0, forget_every_frames=3)
     whole, pieces = (BeamSearch(example.graph, careful, SearchScratch()) for _ in range(2))
     whole.advance(example.scores)
     for begin, end in zip([0, *cuts], [*cuts, frames], strict=True):
@@ -86,7 +85,8 @@ def test_any_split_of_the_frames_gives_the_same(example: GraphAndScores, data: s
     assert pieces.partial() == whole.partial()
     assert pieces.trailing_silence_frames() == whole.trailing_silence_frames()
     assert pieces.final_relative_cost() == whole.final_relative_cost()
-    assert (pieces.glimpses() == whole.glimpses()).all()
+    for reached_final in (False, True):
+        assert pieces.lattice(reached_final) == whole.lattice(reached_final)
 
 
 def test_legs_that_share_working_arrays_do_not_disturb_each_other() -> None:
@@ -175,33 +175,21 @@ def test_a_search_that_lost_all_paths_says_so_and_stays_quiet() -> None:
     assert search.final_relative_cost() == math.inf
 
 
-def test_history_that_no_path_reaches_is_collected_without_changing_what_is_reached() -> None:
-    everywhere = chain([0.5] * 40)
-    search = BeamSearch(
-        everywhere, BeamSearchSettings(beam=30.0, glimpse_beam=30.0, glimpse_stride_frames=3), SCRATCH
+def test_what_no_path_needs_is_forgotten_without_changing_what_is_found() -> None:
+    """Forty states in which any moment may be the boundary: without forgetting the trellis grows with every frame."""
+    graph = chain([0.5] * 40)
+    scores = np.random.default_rng(5).integers(-8, 9, (1200, 2)).astype(np.float32)
+    often, never = (
+        BeamSearch(graph, BeamSearchSettings(beam=300.0, lattice_beam=2.0, forget_every_frames=every), SCRATCH)
+        for every in (8, 1 << 20)
     )
-    scores = np.random.default_rng(5).integers(-8, 9, (120, 2)).astype(np.float32) / 8
-    search.advance(scores[:60])
-    before, records = search.partial(), len(search.history())
-    search._collect()
-    assert len(search.history()) < records
-    assert search.partial() == before
-    search.advance(scores[60:])
-    uncollected = BeamSearch(everywhere, search.settings, SCRATCH)
-    uncollected.advance(scores)
-    assert search.finish() == uncollected.finish()
-
-
-def test_collection_renumbers_what_tokens_and_glimpses_point_to() -> None:
-    from recognizer.token_passing import GLIMPSE, HISTORY, TOKEN
-
-    history = np.array([(-1, 5, 0), (-1, 6, 1), (0, 7, 2), (1, 8, 3), (2, 9, 4)], HISTORY)
-    tokens = np.array([(0.0, 0, 3, 0), (0.0, 1, -1, 0)], TOKEN)
-    glimpses = np.array([(2, 1, 0.0)], GLIMPSE)
-    kept = collect_history(history, len(history), tokens, glimpses)
-    assert [tuple(r) for r in history[:kept].tolist()] == [(-1, 6, 1), (0, 8, 3)]
-    assert tokens["history"].tolist() == [1, -1]
-    assert glimpses["history"].tolist() == [0]
+    often.advance(scores)
+    never.advance(scores)
+    assert often.finish() == never.finish()
+    assert often.partial() == never.partial()
+    assert often.lattice(True) == never.lattice(True)
+    assert often.trailing_silence_frames() == never.trailing_silence_frames()
+    assert often.nbytes < 0.6 * never.nbytes
 
 
 @pytest.mark.parametrize(
@@ -220,7 +208,16 @@ def test_scores_of_a_wrong_kind_are_refused(scores: np.ndarray, sentence: str) -
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"beam": 0.0}, {"beam": math.inf}, {"max_active": 0}, {"beam_delta": 13.0}, {"glimpse_beam": 13.0}],
+    [
+        {"beam": 0.0},
+        {"beam": math.inf},
+        {"max_active": 0},
+        {"beam_delta": 13.0},
+        {"lattice_beam": 13.0},
+        {"lattice_beam": -1.0},
+        {"lattice_entries": 0},
+        {"forget_every_frames": 0},
+    ],
 )
 def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError):

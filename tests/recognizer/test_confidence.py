@@ -13,7 +13,7 @@ from recognizer.graph import Graph, graph_from_arcs
 from recognizer.word_alignment import AlignedWord
 
 MODEL = ConfidenceModel(0.0, (0.4, 0.35, 0.05, 0.1))
-SETTINGS = BeamSearchSettings(beam=12.0, glimpse_stride_frames=1, glimpse_beam=8.0)
+SETTINGS = BeamSearchSettings(beam=12.0, lattice_beam=8.0)
 
 
 def fork(price: float) -> Graph:
@@ -34,10 +34,10 @@ def searched(price: float) -> BeamSearch:
 ALIGNED = [AlignedWord(0, 3, 2, -6.0, -3.0)]
 
 
-def test_agreement_is_the_share_of_living_paths_with_the_word() -> None:
+def test_agreement_is_the_words_posterior_with_costs_at_a_quarter() -> None:
     search = searched(4.0)
-    agreement, gap, before, after = word_features(search.finish(), ALIGNED, search)[0]
-    # The rival is 4 worse, at temperature 4 its weight is 1/e of the winner's: log odds 1.
+    agreement, gap, before, after = word_features(search.finish(), ALIGNED, search.lattice(True))[0]
+    # The rival is 4 worse, at a quarter its weight is 1/e of the winner's: log odds 1.
     assert agreement == pytest.approx(1.0)
     assert gap == pytest.approx(-1.0)
     assert before == after == agreement
@@ -45,7 +45,7 @@ def test_agreement_is_the_share_of_living_paths_with_the_word() -> None:
 
 def test_a_word_without_living_rival_is_surer_than_one_with() -> None:
     sure, contested = searched(20.0), searched(0.5)
-    estimates = [MODEL.estimate(search.finish(), ALIGNED, search)[0] for search in (sure, contested)]
+    estimates = [MODEL.estimate(search.finish(), ALIGNED, search.lattice(True))[0] for search in (sure, contested)]
     assert estimates[0] > 0.8 > 0.5 > estimates[1] - 0.1
     assert all(0 < estimate < 1 for estimate in estimates)
 
@@ -53,8 +53,10 @@ def test_a_word_without_living_rival_is_surer_than_one_with() -> None:
 def test_the_estimate_is_the_logistic_of_the_features() -> None:
     search = searched(2.0)
     hypothesis = search.finish()
-    logit = float(word_features(hypothesis, ALIGNED, search)[0] @ np.array(MODEL.weights))
-    assert MODEL.estimate(hypothesis, ALIGNED, search) == (pytest.approx(1 / (1 + math.exp(-logit))),)
+    logit = float(word_features(hypothesis, ALIGNED, search.lattice(True))[0] @ np.array(MODEL.weights))
+    assert MODEL.estimate(hypothesis, ALIGNED, search.lattice(True)) == (
+        pytest.approx(1 / (1 + math.exp(-logit))),
+    )
 
 
 def test_the_same_word_a_little_earlier_counts_as_agreeing() -> None:
@@ -65,21 +67,21 @@ def test_the_same_word_a_little_earlier_counts_as_agreeing() -> None:
     search = BeamSearch(graph, SETTINGS)
     search.advance(np.zeros((12, 2), np.float32))
     aligned = [AlignedWord(0, 2, 1, 0.0, 0.0)]
-    assert word_features(search.finish(), aligned, search)[0][0] == pytest.approx(math.log(999))
+    assert word_features(search.finish(), aligned, search.lattice(True))[0][0] == pytest.approx(math.log(999))
 
 
 def test_exact_times_and_confidences_replace_the_rough_ones() -> None:
     search = searched(4.0)
     rough = search.finish()
-    exact = timed(rough, ALIGNED, search, MODEL)
+    exact = timed(rough, ALIGNED, search.lattice(True), MODEL)
     assert [(w.text, w.start_frame, w.end_frame) for w in exact.words] == [("right", 0, 3)]
-    assert exact.words[0].confidence == MODEL.estimate(rough, ALIGNED, search)[0]
-    assert timed(rough, None, search, MODEL) == rough
+    assert exact.words[0].confidence == MODEL.estimate(rough, ALIGNED, search.lattice(True))[0]
+    assert timed(rough, None, search.lattice(True), MODEL) == rough
 
 
 def test_nothing_said_has_no_features() -> None:
     search = BeamSearch(fork(1.0), SETTINGS)
-    assert word_features(search.partial(), [], search).shape == (0, len(FEATURES))
+    assert word_features(search.partial(), [], None).shape == (0, len(FEATURES))
 
 
 def test_coefficients_of_another_number_are_refused() -> None:

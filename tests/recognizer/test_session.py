@@ -173,7 +173,7 @@ def test_the_cut_lies_in_the_longest_late_pause(recogniser: Recogniser) -> None:
     fixed = Fixed.__new__(Fixed)
     before, frame = fixed.cut(search, scores)
     assert frame == 73
-    assert len(before.words) == len(before.word_ids) == len(before.history) == 4
+    assert len(before.words) == len(before.word_ids) == 4
 
 
 def test_settings_are_checked() -> None:
