@@ -45,7 +45,7 @@ def call(visit: Visit) -> Response:
         document=document,
         names=names,
         picture=picture_of(document, names),
-        turns=turns_of(document, names),
+        turns=turns_of(document, names, visit.services.settings.mask_profanity),
         findings=_shown_findings(document),
         hidden=sorted({span.kind.value for segment in document.segments for span in segment.spans}),
         metadata=[(name, value) for name, value in document.metadata if value],

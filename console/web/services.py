@@ -98,6 +98,9 @@ class WebSettings:
     stream_check_s: float = 15.0
     """How often an open live page is asked whether its person is still logged in."""
 
+    mask_profanity: bool = False
+    """Show coarse words on a call's page as f***; what is kept, searched and judged stays as it was said."""
+
     def __post_init__(self) -> None:
         if not 1 <= self.page_size <= 100 or not 1 <= self.audit_page_size <= 500:
             raise ValueError("Web settings need page_size from 1 to 100 and audit_page_size from 1 to 500.")

@@ -1,10 +1,13 @@
-"""The transcript as it is shown: turns of words, each with its time, what was hidden and what was found in it."""
+"""The transcript as it is shown: turns of words, each with its time, what was hidden and what was found in it.
+
+Every turn has two forms: as it was spoken, word by word, and for reading, with figures, sentences and capitals.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from console.web.render import words as as_words
@@ -14,6 +17,9 @@ from events.finding import Finding
 from events.identity import Role
 from events.transcript import RedactedSegment, Word
 from indexer.summary import WORST_FIRST
+from recognizer.reading_text.profanity import masked
+from recognizer.reading_text.reading import reading_tokens
+from recognizer.reading_text.reading_token import ReadingToken
 
 _PLACEHOLDER: Final = re.compile(r"\[([A-Z_]+)\]")
 _DOUBTFUL: Final = 0.5
@@ -21,6 +27,8 @@ _DOUBTFUL: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ShownWord:
+    """One word as it was spoken, or one token for reading, which may stand for several words."""
+
     text: str
     start_ms: int
     end_ms: int
@@ -30,6 +38,10 @@ class ShownWord:
     finding: str
     """Anchor of that finding."""
     doubtful: bool
+    mark: str = ""
+    """Comma, full stop or question mark behind it."""
+    spoken: str = ""
+    """The words it stands for, where they are more than its letters in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,9 @@ class Turn:
     name: str
     start_ms: int
     words: tuple[ShownWord, ...]
+    """As spoken."""
+    reading: tuple[ShownWord, ...]
+    """For reading."""
     again: bool
     """The same speaker as in the turn before."""
 
@@ -62,18 +77,20 @@ def names_in(document: CallDocument) -> dict[int, str]:
     return speaker_names((leg.leg, leg.role, leg.speaker_name) for leg in document.legs)
 
 
-def turns_of(document: CallDocument, names: dict[int, str]) -> list[Turn]:
+def turns_of(document: CallDocument, names: dict[int, str], mask_profanity: bool = False) -> list[Turn]:
+    """Return the call's turns in time order, coarse words masked if that is asked for."""
     found: dict[str, list[tuple[int, int, Finding]]] = {}
     for finding in document.findings:
         for span in finding.spans:
             found.setdefault(span.segment, []).append((span.start_ms, span.end_ms, finding))
-    return list(_turns(document.segments, names, found))
+    return list(_turns(document.segments, names, found, masked if mask_profanity else str))
 
 
 def _turns(
     segments: Iterable[RedactedSegment],
     names: dict[int, str],
     found: dict[str, list[tuple[int, int, Finding]]],
+    display: Callable[[str], str],
 ) -> Iterable[Turn]:
     last_leg = None
     for segment in segments:
@@ -85,18 +102,34 @@ def _turns(
             segment.role,
             names.get(segment.leg, as_words(segment.role)),
             segment.start_ms,
-            tuple(_shown(word, marks) for word in segment.words),
+            tuple(_shown(word, marks, display) for word in segment.words),
+            tuple(_read(token, segment.words, marks, display) for token in reading_tokens(segment.words)),
             segment.leg == last_leg,
         )
         last_leg = segment.leg
 
 
-def _shown(word: Word, marks: list[tuple[int, int, Finding]]) -> ShownWord:
+def _read(
+    token: ReadingToken,
+    words: tuple[Word, ...],
+    marks: list[tuple[int, int, Finding]],
+    display: Callable[[str], str],
+) -> ShownWord:
+    said = words[token.first : token.last]
+    whole = Word(token.text, said[0].start_ms, said[-1].end_ms, min(word.confidence for word in said))
+    shown = _shown(whole, marks, display)
+    spoken = " ".join(display(word.text) for word in said)
+    rewritten = not shown.hidden and spoken != token.text.lower()
+    mark = token.shown[len(token.text) :]
+    return replace(shown, mark=mark, spoken=spoken if rewritten else "")
+
+
+def _shown(word: Word, marks: list[tuple[int, int, Finding]], display: Callable[[str], str]) -> ShownWord:
     on_it = [finding for start, end, finding in marks if word.start_ms < end and word.end_ms > start]
     worst = min(on_it, key=lambda finding: WORST_FIRST.index(finding.severity), default=None)
     text, hidden = shown_text(word.text)
     return ShownWord(
-        text,
+        text if hidden else display(text),
         word.start_ms,
         word.end_ms,
         hidden,

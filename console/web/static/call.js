@@ -16,6 +16,18 @@
     return hours ? `${hours}:${text}` : text;
   };
 
+  // Which form of the words was chosen is kept in this browser; where it may keep nothing, nothing is kept.
+  const forms = [...document.querySelectorAll(".switch input")];
+  try {
+    const kept = forms.find((input) => input.value === localStorage.getItem("transcript-form"));
+    if (kept) kept.checked = true;
+  } catch { /* storage is switched off */ }
+  for (const input of forms) {
+    input.addEventListener("change", () => {
+      try { localStorage.setItem("transcript-form", input.value); } catch { /* as above */ }
+    });
+  }
+
   document.addEventListener("click", (event) => {
     const word = event.target.closest("[data-finding]");
     if (word && !audio) location.hash = word.dataset.finding;
@@ -77,13 +89,13 @@
     const x = String(Math.min(1000, (1000 * ms) / duration));
     playhead.setAttribute("x1", x);
     playhead.setAttribute("x2", x);
-    // Words are sorted by start; both legs may speak at once, so look back over the last few.
+    // Words are sorted by start; both legs may speak at once, each in two forms, so look back over the last few.
     let low = 0, high = words.length;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (words[middle].start <= ms) low = middle + 1; else high = middle;
     }
-    const now = words.slice(Math.max(0, low - 12), low).filter((word) => ms < word.end);
+    const now = words.slice(Math.max(0, low - 32), low).filter((word) => ms < word.end);
     for (const word of current) if (!now.includes(word)) word.node.classList.remove("now");
     for (const word of now) word.node.classList.add("now");
     current = now;
