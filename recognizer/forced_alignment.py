@@ -49,9 +49,6 @@ class AlignmentSettings:
         How much worse than the best of all states a frame of unwritten speech counts; words that are said so badly
         that they score worse are taken for something else.
     unwritten_entry_cost : float
-    start_shift_ms, end_shift_ms : int
-        Added to the beginnings and ends of words and phones: what the network's states lie off by, measured on the
-        development speakers.
     """
 
     beam: float = 200.0
@@ -59,8 +56,6 @@ class AlignmentSettings:
     unwritten: bool = True
     unwritten_cost: float = 3.0
     unwritten_entry_cost: float = 12.0
-    start_shift_ms: int = 0
-    end_shift_ms: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.beam <= self.widest_beam or min(self.unwritten_cost, self.unwritten_entry_cost) < 0:
@@ -168,6 +163,11 @@ class ForcedAligner:
         return cls(model, topology, read_lexicon(sources.lexicon, sources.phones), settings, pronounce)
 
     @property
+    def topology(self) -> HmmTopology:
+        """Phones and states."""
+        return self._topology
+
+    @property
     def lexicon(self) -> Mapping[str, Sequence[tuple[str, ...]]]:
         """Pronunciations by word."""
         return self._lexicon
@@ -249,10 +249,9 @@ class ForcedAligner:
         duration_ms = samples // 8
         edges = np.flatnonzero(np.diff(path)) + 1
         starts, ends = np.concatenate(([0], edges)), np.concatenate((edges, [len(path)]))
-        early, late = self._settings.start_shift_ms, self._settings.end_shift_ms
 
-        def moment(frame: int, shift: int) -> int:
-            return min(max(round(frame * frame_ms) + shift, 0), duration_ms)
+        def moment(frame: int) -> int:
+            return min(round(frame * frame_ms), duration_ms)
 
         phones: list[list[TimedPhone]] = [[] for _ in words]
         sums, frames = np.zeros(len(words)), np.zeros(len(words), np.int64)
@@ -261,26 +260,15 @@ class ForcedAligner:
             node = path[start]
             number = int(chain.word[node])
             if number == UNWRITTEN:
-                unwritten.append((moment(start, 0), moment(end, 0)))
+                unwritten.append((moment(start), moment(end)))
             if number in (BETWEEN, UNWRITTEN):
                 continue
             name = self._topology.phones[chain.phone[node] - 1]
-            begin = moment(start, early)
-            if phones[number]:
-                # Within a word the phones touch.
-                begin = phones[number][-1].end_ms
-            phones[number].append(TimedPhone(name, begin, max(begin, moment(end, late))))
+            phones[number].append(TimedPhone(name, moment(start), moment(end)))
             sums[number] += gain[start:end].sum()
             frames[number] += end - start
-        timed = []
-        told = 0
-        for text, spoken, total, count in zip(words, phones, sums.tolist(), frames.tolist(), strict=True):
-            # Shifted bounds of neighbours must not cross.
-            clipped = tuple(
-                TimedPhone(each.phone, max(told, each.start_ms), max(told, each.end_ms)) for each in spoken
-            )
-            timed.append(
-                TimedWord(text, clipped[0].start_ms, clipped[-1].end_ms, round(total / count, 2), clipped)
-            )
-            told = clipped[-1].end_ms
-        return Alignment(tuple(timed), tuple(unwritten), duration_ms)
+        timed = tuple(
+            TimedWord(text, spoken[0].start_ms, spoken[-1].end_ms, round(total / count, 2), tuple(spoken))
+            for text, spoken, total, count in zip(words, phones, sums.tolist(), frames.tolist(), strict=True)
+        )
+        return Alignment(timed, tuple(unwritten), duration_ms)
