@@ -63,6 +63,8 @@ class TranscriptSegment:
     words: tuple[Word, ...]
     revision: int = 0
     """Counts the partial versions of one utterance; a final segment has the highest."""
+    stable_words: int = 0
+    """How many of a partial segment's first words will hardly change any more; 0 in final segments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class RedactedSegment:
     words: tuple[Word, ...]
     spans: tuple[PiiSpan, ...] = ()
     revision: int = 0
+    stable_words: int = 0
+    """As its source's, counted in the words shown here."""
 
     @property
     def text(self) -> str:

@@ -1,11 +1,19 @@
-"""One leg in a worker: its session, what of it is told and saved, and which log positions it still needs."""
+"""One leg in a worker: its session, what of it is told and saved, and which log positions it still needs.
+
+A leg's chunks wait until its worker has read what there is; then :func:`recognise` takes a chunk of every leg through
+the network together, again and again until none is left.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dsp.front_end import AudioChunk
 from events import metrics
@@ -13,14 +21,14 @@ from events.audio import AudioBlock, LegAudioEnded
 from events.identity import CallId, record_id
 from events.log import Delivery
 from events.transcript import LegProgress, LegTranscriptEnded, SegmentStatus, TranscriptSegment
-from recognizer.acoustic_model import OUTPUT_SAMPLES
 from recognizer.log_mel import SAMPLE_RATE
 from recognizer.recogniser import Recogniser
-from recognizer.session import Place, RecognitionSession, Utterance, needed_from
+from recognizer.session import Place, RecognitionSession, Utterance, needed_from, scored_together
 from recognizer.snapshot import LegState
 
 _log = logging.getLogger(__name__)
 
+Float32 = NDArray[np.float32]
 Told = TranscriptSegment | LegProgress | LegTranscriptEnded
 
 _PIECE_SAMPLES: Final = SAMPLE_RATE
@@ -67,6 +75,8 @@ class LegRecognition:
         self._progress_every_ms = progress_every_ms
         self._session: RecognitionSession | None = None
         self._taken_up = saved
+        self._waiting: deque[tuple[int, Float32]] = deque()
+        self._piece_end = 0
         self._blocks: deque[_Block] = deque()
         self._slow_samples = 0
         self._progress_ms = 0 if saved is None else saved.first_sample // 8
@@ -112,24 +122,46 @@ class LegRecognition:
         while len(self._blocks) > 1 and self._blocks[1].start <= needed:
             self._blocks.popleft()
 
-    def hear(self, chunk: AudioChunk) -> list[Told]:
-        """Recognise a chunk and return what is new."""
-        session = self._session or self._begin(chunk.start_sample)
-        told: list[Told] = []
+    def offer(self, chunk: AudioChunk) -> None:
+        """Let `chunk` wait until `recognise` takes it."""
         for first in range(0, chunk.samples.size, _PIECE_SAMPLES):
-            piece = chunk.samples[first : first + _PIECE_SAMPLES]
-            try:
-                told += self._tell(session.accept(piece), session)
-            except Exception as error:  # whatever it is, the other legs go on
-                _log.error(
-                    "Leg %d of call %s is recognised anew from here on, after an internal error (%s).",
-                    self.state.leg,
-                    self._call,
-                    type(error).__name__,
-                )
-                metrics.count(metrics.RECOGNITION_RESTARTS)
-                session = self._begin_anew(chunk.start_sample + first + piece.size)
+            self._waiting.append((chunk.start_sample + first, chunk.samples[first : first + _PIECE_SAMPLES]))
+
+    @property
+    def waits(self) -> bool:
+        """Whether chunks wait to be recognised."""
+        return bool(self._waiting)
+
+    def prepare(self) -> tuple[RecognitionSession, Float32] | None:
+        """Take the next piece that waits; return the session and what its network wants. None after a failure."""
+        start, piece = self._waiting.popleft()
+        session = self._session or self._begin(start)
+        self._piece_end = start + piece.size
+        try:
+            return session, session.prepare(piece)
+        except Exception as error:
+            self.failed(error)
+            return None
+
+    def tell(self, session: RecognitionSession, scores: Float32) -> list[Told]:
+        """Return what is new after the piece whose log likelihoods these are."""
+        told: list[Told] = []
+        try:
+            told += self._tell(session.tell(scores), session)
+        except Exception as error:
+            self.failed(error)
         return told
+
+    def failed(self, error: Exception) -> None:
+        """The piece at hand could not be recognised: begin anew behind it. Whatever it was, the other legs go on."""
+        _log.error(
+            "Leg %d of call %s is recognised anew from here on, after an internal error (%s).",
+            self.state.leg,
+            self._call,
+            type(error).__name__,
+        )
+        metrics.count(metrics.RECOGNITION_RESTARTS)
+        self._begin_anew(self._piece_end)
 
     def audio_ended(self, end: LegAudioEnded) -> None:
         """The leg's audio ends; its last chunks may still be on their way."""
@@ -138,7 +170,7 @@ class LegRecognition:
 
     def all_heard(self) -> bool:
         """Whether the end of the audio is known and everything before it was heard."""
-        if self._end_sample is None or self.state.ended:
+        if self._end_sample is None or self.state.ended or self._waiting:
             return False
         heard = self._session.end_sample if self._session else None
         if heard is None:
@@ -189,7 +221,8 @@ class LegRecognition:
 
     def _begin_anew(self, start_sample: int) -> RecognitionSession:
         origin = self.state.origin_sample
-        first = origin + -(-(start_sample - origin) // OUTPUT_SAMPLES) * OUTPUT_SAMPLES
+        step = self._recogniser.model.listening.output_samples
+        first = origin + -(-(start_sample - origin) // step) * step
         self._session = RecognitionSession(self._recogniser, origin, Place(first), heard_from=start_sample)
         self.state = replace(self.state, first_sample=first, graph_state=None, step=self.state.step + 1)
         return self._session
@@ -208,6 +241,7 @@ class LegRecognition:
                 heard.words[-1].end_ms,
                 heard.words,
                 heard.revision,
+                heard.stable_words,
             )
             for heard in utterances
         ]
@@ -228,3 +262,24 @@ class LegRecognition:
                 step=state.step + 1,
             )
         return told
+
+
+def recognise(recogniser: Recogniser, legs: Sequence[LegRecognition]) -> list[tuple[LegRecognition, list[Told]]]:
+    """Recognise all that waits of `legs`, a piece of each at a time, and return what is new, in the legs' orders."""
+    told: list[tuple[LegRecognition, list[Told]]] = []
+    waiting = [leg for leg in legs if leg.waits]
+    while waiting:
+        prepared = [(leg, ready) for leg in waiting if (ready := leg.prepare()) is not None]
+        try:
+            scores = scored_together(
+                recogniser.model,
+                [session.network for _, (session, _) in prepared],
+                [features for _, (_, features) in prepared],
+            )
+        except Exception as error:  # which leg it was cannot be told
+            for leg, _ in prepared:
+                leg.failed(error)
+        else:
+            told += [(leg, leg.tell(ready[0], rows)) for (leg, ready), rows in zip(prepared, scores, strict=True)]
+        waiting = [leg for leg in waiting if leg.waits]
+    return told

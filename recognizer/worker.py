@@ -1,8 +1,11 @@
 """The recogniser stage: from `call.audio` to `transcript.raw`, many calls at once in one thread.
 
-Per call a front end turns blocks into chunks of its legs, per leg a session turns chunks into utterances. A worker
-may die at any moment: what it had told is in the log, the end of each leg's last utterance in the snapshots, and
-the audio from there on (and some seconds before, for the features' mean) is delivered to its successor again, who
+Per call a front end turns blocks into chunks of its legs, per leg a session turns chunks into utterances. The chunks
+of everything that one read of the log brought are recognised together: the network costs much less for many legs at a
+time, and the more there is to do, the more comes with a read.
+
+A worker may die at any moment: what it had told is in the log, the end of each leg's last utterance in the snapshots,
+and the audio from there on (and some seconds before, for the features' mean) is delivered to its successor again, who
 tells what is missing, and at worst the last utterances twice, with the same ids and words.
 """
 
@@ -24,7 +27,7 @@ from events.identity import CallId
 from events.log import Delivery, Position, TopicPartition
 from events.topics import CALL_AUDIO, TRANSCRIPT_RAW, Topic
 from events.transcript import CallTranscriptEnded, SegmentStatus, TranscriptSegment
-from recognizer.leg_recognition import LegRecognition, Told
+from recognizer.leg_recognition import LegRecognition, Told, recognise
 from recognizer.recogniser import Recogniser
 from recognizer.snapshot import WHOLE_CALL, LegState, SnapshotStore
 
@@ -99,6 +102,8 @@ class RecogniserWorker:
         self._members: dict[TopicPartition, set[CallId]] = {}
         self._done: OrderedDict[CallId, None] = OrderedDict()
         self._newest_ms: dict[TopicPartition, int] = {}
+        self._waiting: dict[CallId, Delivery] = {}
+        """Calls whose legs have something to recognise, and the newest record of each."""
         self._finals: list[int | None] = []
         """When the last word of each final segment was captured, told since the last `made_durable`."""
 
@@ -111,16 +116,18 @@ class RecogniserWorker:
         if call is None or call.ended:
             return ()
         if isinstance(record, AudioBlock):
-            told = self._block(record.call, call, record, delivery)
+            self._block(record.call, call, record, delivery)
         elif isinstance(record, LegAudioEnded):
-            told = self._leg_ended(record.call, call, record)
+            self._leg_ended(record.call, call, record, delivery)
         else:
-            return self._call_ended(call, record)
-        return self._outputs(call, told, delivery)
+            return self._call_ended(call, record, delivery)
+        return ()
 
     def after_batch(self) -> Iterable[Output]:
-        """Nothing: every record is recognised as it comes, so that a failure is that record's."""
-        return ()
+        """Recognise what the batch brought, all legs together."""
+        waiting = [(name, self._calls[name], delivery) for name, delivery in self._waiting.items()]
+        self._waiting.clear()
+        return self._recognised(waiting)
 
     def made_durable(self) -> None:
         """Save where the legs stand, now that the log has what was told up to there."""
@@ -171,6 +178,7 @@ class RecogniserWorker:
         for partition in partitions:
             for name in self._members.pop(partition, ()):
                 del self._calls[name]
+                self._waiting.pop(name, None)
             self._newest_ms.pop(partition, None)
 
     def _call(self, name: CallId, delivery: Delivery) -> _Call | None:
@@ -201,46 +209,55 @@ class RecogniserWorker:
             call.legs[number] = leg
         return leg
 
-    def _block(self, name: CallId, call: _Call, block: AudioBlock, delivery: Delivery) -> list[Told]:
+    def _block(self, name: CallId, call: _Call, block: AudioBlock, delivery: Delivery) -> None:
         leg = self._leg(name, call, block.leg)
         if leg.ended:
-            return []
+            return
         chunks = call.front_end.push(block)
         call.heard = True
         leg.note_block(block, delivery)
-        return self._hear(name, call, chunks)
+        self._offer(name, call, chunks, delivery)
 
-    def _leg_ended(self, name: CallId, call: _Call, record: LegAudioEnded) -> list[Told]:
+    def _leg_ended(self, name: CallId, call: _Call, record: LegAudioEnded, delivery: Delivery) -> None:
         leg = self._leg(name, call, record.leg)
         if leg.ended:
-            return []
+            return
         if record.sample_rate <= 0 or record.end_sample < 0:
             raise NeverRetry("The end of a leg's audio has a negative time or no sample rate.")
         leg.audio_ended(record)
-        return self._hear(name, call, call.front_end.end_leg(record))
+        self._offer(name, call, call.front_end.end_leg(record), delivery)
 
-    def _call_ended(self, call: _Call, record: CallAudioEnded) -> list[Output]:
-        told = self._hear(record.call, call, call.front_end.end_call() if call.heard else [])
+    def _call_ended(self, call: _Call, record: CallAudioEnded, delivery: Delivery) -> list[Output]:
+        self._offer(record.call, call, call.front_end.end_call() if call.heard else [], delivery)
+        del self._waiting[record.call]
+        outputs = self._recognised([(record.call, call, delivery)])
         numbers = sorted({*record.legs, *call.legs, *call.saved})
         for number in numbers:
             leg = self._leg(record.call, call, number)
             if not leg.ended:
-                told += leg.finish(record.end_ms)
-        outputs = self._outputs(call, told, None)
+                outputs += self._outputs(call, leg.finish(record.end_ms), None)
         outputs.append((TRANSCRIPT_RAW, CallTranscriptEnded(record.call, tuple(numbers), record.end_ms)))
         call.ended = True
         return outputs
 
-    def _hear(self, name: CallId, call: _Call, chunks: list[AudioChunk]) -> list[Told]:
-        told: list[Told] = []
+    def _offer(self, name: CallId, call: _Call, chunks: list[AudioChunk], delivery: Delivery) -> None:
         for chunk in chunks:
             leg = self._leg(name, call, chunk.leg)
             if not leg.ended:
-                told += leg.hear(chunk)
-        for leg in call.legs.values():
+                leg.offer(chunk)
+        self._waiting[name] = delivery
+
+    def _recognised(self, calls: Sequence[tuple[CallId, _Call, Delivery]]) -> list[Output]:
+        """Recognise what waits of these calls, and end the legs of which all was heard."""
+        place = {leg: i for i, (_, call, _) in enumerate(calls) for leg in call.legs.values()}
+        outputs: list[Output] = []
+        for leg, told in recognise(self._recogniser, list(place)):
+            _, call, delivery = calls[place[leg]]
+            outputs += self._outputs(call, told, delivery)
+        for leg, i in place.items():
             if leg.all_heard():
-                told += leg.finish()
-        return told
+                outputs += self._outputs(calls[i][1], leg.finish(), calls[i][2])
+        return outputs
 
     def _outputs(self, call: _Call, told: list[Told], delivery: Delivery | None) -> list[Output]:
         late = delivery is None or self._clock.now_ms() - delivery.event.at_ms > self._settings.partials_within_ms
@@ -256,6 +273,7 @@ class RecogniserWorker:
 
     def _forget(self, name: CallId) -> None:
         call = self._calls.pop(name)
+        self._waiting.pop(name, None)
         self._members[call.partition].discard(name)
         self._note_done(name)
 

@@ -198,7 +198,16 @@ def _redacted(
     return RedactedSegment(
         segment.id, segment.call, segment.leg, segment.role, segment.status, segment.first_sample,
         segment.start_ms, segment.end_ms, redacted_words(segment.words, hidden), tuple(spans), revision,
+        _stable_words(segment, hidden),
     )  # fmt: skip
+
+
+def _stable_words(segment: TranscriptSegment, hidden: dict[int, Hit]) -> int:
+    """Return how many words as shown stand for stable ones; a placeholder does when all of its words are."""
+    stable = segment.stable_words
+    while 0 < stable < len(segment.words) and stable in hidden and stable - 1 in hidden:
+        stable -= 1
+    return len(redacted_words(segment.words[:stable], {i: hit for i, hit in hidden.items() if i < stable}))
 
 
 def is_partial(record: object) -> bool:

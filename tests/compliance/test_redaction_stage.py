@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -309,6 +310,26 @@ def test_partials_go_to_their_own_topic_and_are_masked_early(rig: Rig) -> None:
     seen = {word.text for partial in shown if isinstance(partial, RedactedSegment) for word in partial.words}
     assert not seen & {"laura", "four", "two"}
     assert {"my", "name", "is", "[PERSON_NAME]", "number"} <= seen
+
+
+@pytest.mark.parametrize(("stable", "shown"), [(0, 0), (3, 3), (4, 4), (7, 7), (8, 7), (10, 7), (11, 8)])
+def test_stable_words_are_counted_in_the_words_shown(rig: Rig, stable: int, shown: int) -> None:
+    partial = segment("my name is laura and my card four two four two", 1_000, status=SegmentStatus.PARTIAL)
+    rig.write([replace(partial, stable_words=stable)])
+    rig.step(rig.member(), 3)
+    (told,) = rig.out(TRANSCRIPT_PARTIAL)
+    assert isinstance(told, RedactedSegment)
+    assert [word.text for word in told.words] == [
+        "my",
+        "name",
+        "is",
+        "[PERSON_NAME]",
+        "and",
+        "my",
+        "card",
+        "[NUMBER]",
+    ]
+    assert told.stable_words == shown
 
 
 def test_stale_partials_are_dropped_and_partials_behind_their_final_too(rig: Rig) -> None:
