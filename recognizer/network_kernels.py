@@ -32,6 +32,8 @@ RESIDUAL: Final = 2
 """What becomes of a sum: nothing, max(0, sum), or that plus another row."""
 
 _LANES: Final = 16
+_NOTHING: Final = 1e-30
+"""A row that is nowhere larger is zero."""
 _VECTORS: Final = COLUMNS // _LANES
 
 
@@ -93,7 +95,7 @@ class _Writer:
 
     def store(self, value: Any, data: Any, index: Any) -> None:
         place = self.b.bitcast(self.b.gep(data, [index]), ir.PointerType(value.type))
-        self.b.store(value, place, align=4)
+        self.b.store(value, place, align=1)
 
     def spread(self, value: Any, kind: Any) -> Any:
         """Return a vector that holds `value` in every lane."""
@@ -258,6 +260,51 @@ def _pairs(builder: Any) -> Any:
     return dot
 
 
+def _row_to_integers() -> Any:
+    """Return the intrinsic that writes a row as integers, from a float32 row that is padded with zeros."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def convert(typing: Any, floats: Any, begin: Any, vectors: Any, most: Any, zero: Any, integers: Any,
+                place: Any) -> Any:  # fmt: skip
+        """Vectors: of 16 numbers, in the row; most: what the largest becomes; zero: what zero becomes."""
+        signature = types.float32(floats, begin, vectors, most, zero, integers, place)
+        kind = ir.VectorType(_I8 if integers.dtype == types.uint8 else _I16, _LANES)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            w = _Writer(context, builder, signature, arguments)
+            floats, begin, vectors, most, zero, integers, place = w.arguments()
+            nothing = ir.Constant(_FLOATS, [0.0] * _LANES)
+            peak = cgutils.alloca_once_value(builder, nothing)
+            with cgutils.for_range(builder, vectors) as i:
+                value = w.load(floats, w.sum(begin, builder.mul(i.index, w.number(_LANES))), _FLOATS)
+                size = builder.select(builder.fcmp_ordered("<", value, nothing), builder.fneg(value), value)
+                known = builder.load(peak)
+                builder.store(builder.select(builder.fcmp_ordered(">", size, known), size, known), peak)
+            lanes = builder.load(peak)
+            largest = builder.extract_element(lanes, ir.Constant(_I32, 0))
+            for lane in range(1, _LANES):
+                other = builder.extract_element(lanes, ir.Constant(_I32, lane))
+                largest = builder.select(builder.fcmp_ordered(">", other, largest), other, largest)
+            heard = builder.fcmp_ordered(">", largest, ir.Constant(ir.FloatType(), _NOTHING))
+            factor = builder.select(heard, builder.fdiv(most, largest), ir.Constant(ir.FloatType(), 0.0))
+            # The half makes a rounding of cutting the fraction off.
+            offset = builder.fadd(zero, ir.Constant(ir.FloatType(), 0.5))
+            factors, offsets = w.spread(factor, _FLOATS), w.spread(offset, _FLOATS)
+            with cgutils.for_range(builder, vectors) as i:
+                here = builder.mul(i.index, w.number(_LANES))
+                value = builder.fmul(w.load(floats, w.sum(begin, here), _FLOATS), factors)
+                whole = builder.fptosi(builder.fadd(value, offsets), _INTS)
+                w.store(builder.trunc(whole, kind), integers, w.sum(place, here))
+            return builder.select(heard, builder.fdiv(largest, most), ir.Constant(ir.FloatType(), 0.0))
+
+        return signature, generate
+
+    return convert
+
+
+row_to_integers: Final = _row_to_integers()
+"""``row_to_integers(floats, begin, vectors, most, zero, integers, place)`` writes a row of 16 * `vectors` numbers as
+integers about `zero`, the largest as `most`, rounded half up, and returns the value of one."""
 _float_many, _float_some, _float_three, _float_one = (_float_tile(rows) for rows in (_MANY, _SOME, 3, 1))
 _int_many, _int_some, _int_three, _int_one = (_int_tile(rows) for rows in (_MANY, _SOME, 3, 1))
 

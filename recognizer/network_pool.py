@@ -19,18 +19,26 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recognizer.network_folding import Affine
-from recognizer.network_kernels import COLUMNS, LINEAR, QUADS, RESIDUAL, float_product, int_product
+from recognizer.network_kernels import (
+    COLUMNS,
+    LINEAR,
+    QUADS,
+    RESIDUAL,
+    float_product,
+    int_product,
+    row_to_integers,
+)
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 MOST_STEPS: Final = 4
 """Steps of one leg in a pass."""
-MOST_LEGS: Final = 64
-"""Legs in a pass."""
+MOST_LEGS: Final = 16
+"""Legs in a pass: enough to use each weight often, few enough for their activations to stay in the cache."""
 _FIRST_SLOTS: Final = 4
 _ZERO: Final = 128
-_NOTHING: Final = np.float32(1e-30)
+_LANES: Final = 16
 
 # Columns of the tables that the loops below read.
 _TENSOR: Final = ("floats", "float_rows", "stride", "ints", "int_rows", "scales", "lag", "width", "signed")
@@ -220,26 +228,6 @@ def _packed(chain: Sequence[Affine], quads: bool) -> tuple[Any, ...]:
 
 
 @njit(cache=True)
-def _quantise_row(floats, begin, width, signed, ints, place):  # type: ignore[no-untyped-def]
-    """Write a row as integers and return the value of one of them; rounded half up."""
-    largest = np.float32(0.0)
-    for k in range(width):
-        value = floats[begin + k]
-        largest = max(largest, value if value >= 0 else -value)
-    if largest < _NOTHING:
-        for k in range(width):
-            ints[place + k] = 128 if signed else 0
-        return np.float32(0.0)
-    most = np.float32(127.0) if signed else np.float32(255.0)
-    # 128 more, and the half that makes cutting off the fraction a rounding.
-    zero = np.float32(128.5) if signed else np.float32(0.5)
-    factor = most / largest
-    for k in range(width):
-        ints[place + k] = np.int32(floats[begin + k] * factor + zero)
-    return largest / most
-
-
-@njit(cache=True)
 def _advance(  # type: ignore[no-untyped-def]
     ops, taps, tensors, sizes, weights, int_weights, zeros, factors, biases, floats, ints, scales,
     slots, times, steps, inputs, out, places, row_scales,
@@ -261,16 +249,20 @@ def _advance(  # type: ignore[no-untyped-def]
         first_tap = ops[o, 8]
         base, ring, stride = tensors[o, 0], tensors[o, 1], tensors[o, 2]
         int_base, int_ring, scale_base = tensors[o, 3], tensors[o, 4], tensors[o, 5]
-        lag, width, signed = tensors[o, 6], tensors[o, 7], tensors[o, 8]
+        lag = tensors[o, 6]
         if is_int:
             # The rows that the product before has just written are wanted as integers.
+            most, zero = np.float32(255.0), np.float32(0.0)
+            if tensors[o, 8]:
+                most, zero = np.float32(127.0), np.float32(_ZERO)
             row = 0
             for leg in range(legs):
                 for s in range(steps[leg]):
                     here = (times[leg] + s - lag) % int_ring
-                    scales[slots[leg] * sizes[2] + scale_base + here] = _quantise_row(
-                        floats, targets[row], width, signed, ints, slots[leg] * sizes[1] + int_base + here * stride
-                    )
+                    scales[slots[leg] * sizes[2] + scale_base + here] = row_to_integers(
+                        floats, targets[row], stride // _LANES, most, zero, ints,
+                        slots[leg] * sizes[1] + int_base + here * stride,
+                    )  # fmt: skip
                     row += 1
         last = o == len(ops) - 1
         target_base, target_ring, target_stride = tensors[o + 1, 0], tensors[o + 1, 1], tensors[o + 1, 2]
