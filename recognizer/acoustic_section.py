@@ -80,6 +80,8 @@ class AcousticSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         What a row holds.
     tokens, units, blank : str
         ``onnx-ctc``: the token table, what a token is, and the blank's name.
+    data : tuple of str
+        Files beside an ONNX model that hold tensors of it ("external data").
     topology : str
         ``onnx-hybrid``: an ``.npz`` with ``leaf`` and ``self_loop``, and ``mean`` and ``std`` of our features.
     """
@@ -102,6 +104,7 @@ class AcousticSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     units: Literal["phones", "pieces"] = "pieces"
     blank: str = "<blk>"
     topology: str = "hybrid.npz"
+    data: tuple[str, ...] = ()
 
     @property
     def frames_per_row(self) -> int:
@@ -117,7 +120,7 @@ class AcousticSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def own_files(self) -> tuple[str, ...]:
         """Names of the files it needs."""
         more = {"tdnnf": (), "onnx-hybrid": (self.topology,), "onnx-ctc": (self.tokens,)}
-        return (self.file, *more[self.kind])
+        return (self.file, *self.data, *more[self.kind])
 
     def __post_init__(self) -> None:
         shift, frames = self.frame_shift_ms, (self.window_frames, self.shift_frames)
@@ -144,8 +147,15 @@ class AcousticSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise AcousticSectionError(f"Features of {self.features.bins} bins cannot be computed.")
         if self.features.kind == "callwarden" and (self.sample_rate_hz, self.features.bins) != (8000, 40):
             raise AcousticSectionError("Features of callwarden's kind have 40 bins at 8000 samples a second.")
-        if any("/" in name or "\\" in name or name.startswith(".") for name in self.own_files):
+        if not all(map(is_plain_name, self.own_files)):
             raise AcousticSectionError("The acoustic model names a file outside of its folder.")
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether `name` names a file of the folder itself: a manifest may come from anybody."""
+    return (
+        isinstance(name, str) and 0 < len(name) < 200 and not name.startswith(".") and not set(name) & set("/\\\0")
+    )
 
 
 def section_of(manifest: Mapping[str, Any]) -> AcousticSection:

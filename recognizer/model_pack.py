@@ -1,9 +1,12 @@
 """A model pack: the folder with everything that one recogniser needs, and the way from it to running objects.
 
-``manifest.json`` names the pack's files with their checksums, what the numbers in them mean (rate, frame shift,
-acoustic scale, phones) and the coefficients of the confidence; ``card.md`` says where they come from. The graph is
-shipped compressed in parts (:mod:`recognizer.graph_archive`) and unpacked once per machine, a matter of seconds, into
-the cache folder, from where all workers map the same pages.
+``manifest.json`` names the pack's files with their checksums, says how the acoustic model is run
+(:mod:`recognizer.acoustic_section`), and holds the phones and the coefficients of the confidence; ``card.md`` says
+where they come from. The graph is shipped compressed in parts (:mod:`recognizer.graph_archive`) and unpacked once per
+machine, a matter of seconds, into the cache folder, from where all workers map the same pages.
+
+Format 1 is of packs with our own network; format 2 has the section ``acoustic``. A manifest may name further files,
+each in an entry of its own: ``rescoring_language_model``, ``g2p``, ``calibration`` (:meth:`ModelPack.part`).
 """
 
 from __future__ import annotations
@@ -21,7 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from recognizer.acoustic_section import AcousticSection, AcousticSectionError, is_plain_name, section_of
 from recognizer.confidence import ConfidenceModel
+from recognizer.ctc_alignment import CtcAligner
+from recognizer.ctc_graph import add_ctc_topology
+from recognizer.ctc_tokens import TokenTable, TokenTableError, pronounce_words
+from recognizer.decodable import AcousticScorer
+from recognizer.features import FeatureStatistics
 from recognizer.graph import FORMAT, Graph, GraphError
 from recognizer.graph_archive import unpack_graph
 from recognizer.hmm_topology import HmmTopology, add_self_loops
@@ -35,7 +46,11 @@ _CMUDICT = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW O
 PHONES = (SILENCE, *_CMUDICT.split())
 """CMUdict's phones without stress marks, after silence: the set of the shipped pack."""
 
-_PACK_FORMAT = 1
+FORMATS = (1, 2)
+"""Of manifests that can be read."""
+SHIPPED_BYTES = 40_000_000
+"""A pack in the repository is not larger."""
+_MOST_MANIFEST_BYTES = 1 << 20
 _PART_BYTES = 7 << 20
 _LOG = logging.getLogger(__name__)
 
@@ -57,12 +72,12 @@ class PackSources:
     def of(cls, folder: Path) -> PackSources:
         """Return the sources that the manifest in `folder` names."""
         manifest = read_manifest(folder)
-        return cls(
-            folder / manifest["language_model"],
-            folder / manifest["lexicon"],
-            folder / manifest["acoustic_model"],
-            tuple(manifest["phones"]),
-        )
+        section = _section(manifest)
+        names = (manifest["language_model"], manifest["lexicon"], _topology_file(section))
+        if not all(map(is_plain_name, names)):
+            raise ModelPackError("The model pack's manifest names a file outside of the pack.")
+        language_model, lexicon, acoustic = (folder / name for name in names)
+        return cls(language_model, lexicon, acoustic, tuple(manifest.get("phones", ())))
 
 
 @dataclass(frozen=True)
@@ -79,8 +94,11 @@ class ModelPack:
     acoustic_model : Path
         The network's file, checked against the manifest.
     graph : Graph
-    aligner : WordAligner
+    aligner : WordAligner or CtcAligner
     confidence : ConfidenceModel
+    folder : Path
+    acoustic : AcousticSection
+        What the network is and how it is run.
     """
 
     name: str
@@ -89,8 +107,10 @@ class ModelPack:
     acoustic_scale: float
     acoustic_model: Path
     graph: Graph
-    aligner: WordAligner
+    aligner: WordAligner | CtcAligner
     confidence: ConfidenceModel
+    folder: Path
+    acoustic: AcousticSection
 
     @classmethod
     def load(cls, folder: Path = DEFAULT_PACK, cache: Path | None = None) -> ModelPack:
@@ -103,27 +123,95 @@ class ModelPack:
         """
         manifest = read_manifest(folder)
         try:
-            lexicon = _checked(folder, manifest, manifest["lexicon"])
-            acoustic = _checked(folder, manifest, manifest["acoustic_model"])
-            topology = HmmTopology.load(acoustic, manifest["phones"])
+            section = _section(manifest)
+            acoustic, *_ = (_checked(folder, manifest, name) for name in section.own_files)
             graph = Graph.load(install_graph(folder, cache))
-            if graph.pdfs != topology.pdfs:
-                raise ModelPackError("The pack's graph and its acoustic model do not belong together.")
-            table = PronunciationTable.build(graph.words, read_lexicon(lexicon, topology.phones), topology.phones)
             return cls(
                 manifest["name"],
-                int(manifest["sample_rate_hz"]),
-                int(manifest["frame_shift_ms"]),
-                float(manifest["acoustic_scale"]),
+                section.sample_rate_hz,
+                section.frame_shift_ms,
+                section.scale,
                 acoustic,
                 graph,
-                WordAligner(topology, table),
+                _aligner(folder, manifest, section, graph),
                 ConfidenceModel.from_manifest(manifest["confidence"]),
+                folder,
+                section,
             )
         except KeyError as error:
             raise ModelPackError(f"The manifest of the model pack lacks {error}.") from error
-        except (GraphError, LexiconError, OSError) as error:
+        except (GraphError, LexiconError, TokenTableError, OSError) as error:
             raise ModelPackError(f"The model pack could not be loaded: {error}") from error
+
+    def open_acoustic(self) -> AcousticScorer:
+        """Return the acoustic model, ready to run.
+
+        Raises
+        ------
+        AcousticModelError, OnnxError
+            It cannot be read, or what it needs is not installed.
+        """
+        if self.acoustic.kind == "tdnnf":
+            from recognizer.acoustic_model import AcousticModel
+
+            return AcousticModel.load(self.acoustic_model, self.acoustic_scale)
+        from recognizer.onnx_acoustic import OnnxAcousticModel
+
+        statistics = None
+        if self.acoustic.kind == "onnx-hybrid" and self.acoustic.features.kind == "callwarden":
+            statistics = read_statistics(self.folder / self.acoustic.topology)
+        return OnnxAcousticModel(self.acoustic_model, self.acoustic, statistics)
+
+    def part(self, entry: str) -> Path | None:
+        """Return the file that the manifest's `entry` names, checked; None if the pack has no such part.
+
+        Raises
+        ------
+        ModelPackError
+            It is named but missing or damaged.
+        """
+        manifest = read_manifest(self.folder)
+        return _checked(self.folder, manifest, manifest[entry]) if entry in manifest else None
+
+
+def _section(manifest: Mapping[str, Any]) -> AcousticSection:
+    try:
+        return section_of(manifest)
+    except AcousticSectionError as error:
+        raise ModelPackError(f"The model pack cannot be used: {error}") from error
+    except KeyError as error:
+        raise ModelPackError(f"The manifest of the model pack lacks {error}.") from error
+
+
+def _topology_file(section: AcousticSection) -> str:
+    return section.topology if section.kind == "onnx-hybrid" else section.file
+
+
+def _aligner(
+    folder: Path, manifest: Mapping[str, Any], section: AcousticSection, graph: Graph
+) -> WordAligner | CtcAligner:
+    lexicon = _checked(folder, manifest, manifest["lexicon"])
+    if section.kind == "onnx-ctc":
+        table = TokenTable.read(folder / section.tokens, section.blank)
+        if graph.pdfs != len(table.tokens):
+            raise ModelPackError("The pack's graph and its token table do not belong together.")
+        spellings = pronounce_words(graph.words, table, read_lexicon(lexicon, tuple(table.phones())))
+        return CtcAligner(graph.words, spellings, table.blank)
+    topology = HmmTopology.load(folder / _topology_file(section), manifest["phones"])
+    if graph.pdfs != topology.pdfs:
+        raise ModelPackError("The pack's graph and its acoustic model do not belong together.")
+    spoken = PronunciationTable.build(graph.words, read_lexicon(lexicon, topology.phones), topology.phones)
+    return WordAligner(topology, spoken)
+
+
+def read_statistics(path: Path) -> FeatureStatistics:
+    """Read ``mean`` and ``std`` of our own features from an ``.npz``; raises ModelPackError."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            mean, deviation = (np.ascontiguousarray(arrays[name], np.float32) for name in ("mean", "std"))
+        return FeatureStatistics(mean, deviation)
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise ModelPackError(f"The statistics of the features cannot be read: {type(error).__name__}.") from error
 
 
 def cache_folder() -> Path:
@@ -135,13 +223,25 @@ def cache_folder() -> Path:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of the pack in `folder`, or raise ModelPackError."""
+    path = folder / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+        if path.stat().st_size > _MOST_MANIFEST_BYTES:
+            raise ModelPackError("The manifest of the model pack is larger than 1 MiB.")
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
         version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, ModelPackError):
+            raise
         raise ModelPackError(f"The folder {folder.name} holds no model pack with a readable manifest.") from error
-    if version != _PACK_FORMAT:
-        raise ModelPackError(f"The model pack has format {version}, this version reads format {_PACK_FORMAT}.")
+    if version not in FORMATS:
+        raise ModelPackError(f"The model pack has format {version}, this version reads formats 1 and 2.")
+    if "acoustic" in manifest:
+        # Who only knows format 1 finds what it looks for.
+        section = _section(manifest)
+        manifest.setdefault("acoustic_model", section.file)
+        manifest.setdefault("acoustic_scale", section.scale)
+        manifest.setdefault("sample_rate_hz", section.sample_rate_hz)
+        manifest.setdefault("frame_shift_ms", section.frame_shift_ms)
     return manifest
 
 
@@ -177,8 +277,15 @@ def _unpack_into(folder: Path, manifest: Mapping[str, Any], target: Path) -> Non
     began = time.monotonic()
     data = b"".join(_checked(folder, manifest, part).read_bytes() for part in manifest["graph"])
     fst, words = unpack_graph(data)
-    topology = HmmTopology.load(_checked(folder, manifest, manifest["acoustic_model"]), manifest["phones"])
-    graph = add_self_loops(fst, topology, words)
+    section = _section(manifest)
+    if section.kind == "onnx-ctc":
+        table = TokenTable.read(_checked(folder, manifest, section.tokens), section.blank)
+        if len(fst.input) and not 0 <= fst.input.min() <= fst.input.max() <= len(table.tokens):
+            raise ModelPackError("The pack's graph and its token table do not belong together.")
+        graph = add_ctc_topology(fst, table.blank, len(table.tokens), words)
+    else:
+        topology = HmmTopology.load(_checked(folder, manifest, _topology_file(section)), manifest["phones"])
+        graph = add_self_loops(fst, topology, words)
     for left in target.parent.glob("unpacking-*"):  # of a process that was killed: this one holds the lock
         shutil.rmtree(left, ignore_errors=True)
     growing = Path(tempfile.mkdtemp(prefix="unpacking-", dir=target.parent))
@@ -222,10 +329,26 @@ def _graph_folder(manifest: Mapping[str, Any], cache: Path | None) -> Path:
     return (cache or cache_folder()) / "graphs" / f"{manifest['name']}-{manifest['graph_sha256'][:16]}-{FORMAT}"
 
 
+def verify_files(folder: Path) -> None:
+    """Check every file that the manifest in `folder` names; raises ModelPackError for the first that is not so."""
+    manifest = read_manifest(folder)
+    for name in manifest.get("files", {}):
+        _checked(folder, manifest, name)
+
+
 def _checked(folder: Path, manifest: Mapping[str, Any], name: str) -> Path:
+    if not is_plain_name(name):
+        raise ModelPackError("The model pack's manifest names a file outside of the pack.")
     path = folder / name
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         raise ModelPackError(f"The model pack lacks its file {name}.")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest["files"][name]["sha256"]:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _sum_of(manifest, name):
         raise ModelPackError(f"The model pack's file {name} is damaged: its checksum is not the manifest's.")
     return path
+
+
+def _sum_of(manifest: Mapping[str, Any], name: str) -> Any:
+    try:
+        return manifest["files"][name]["sha256"]
+    except (KeyError, TypeError):
+        raise ModelPackError(f"The manifest of the model pack has no checksum of {name}.") from None

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.acoustic_model import OUTPUT_SAMPLES, AcousticModel
 from recognizer.beam_search import BeamSearch, BeamSearchSettings, Hypothesis, SearchScratch
 from recognizer.confidence import ConfidenceModel, timed
+from recognizer.ctc_alignment import CtcAligner
 from recognizer.decodable import AcousticScorer
 from recognizer.endpoint import EndpointSettings
 from recognizer.graph import Graph
-from recognizer.log_mel import SAMPLE_RATE
 from recognizer.model_pack import ModelPack
 from recognizer.word_alignment import WordAligner
 
@@ -61,7 +60,7 @@ class Recogniser:
         self,
         model: AcousticScorer,
         graph: Graph,
-        aligner: WordAligner,
+        aligner: WordAligner | CtcAligner,
         confidence: ConfidenceModel,
         settings: RecogniserSettings | None = None,
     ) -> None:
@@ -82,15 +81,10 @@ class Recogniser:
 
         Raises
         ------
-        AcousticModelError
-            The pack's network cannot be read.
         ValueError
-            The pack is for other audio than 8 kHz, or its network steps in another time than 30 ms.
+            The pack's network cannot be read, or what it needs is not installed (AcousticModelError, OnnxError).
         """
-        if pack.sample_rate_hz != SAMPLE_RATE or pack.frame_shift_ms * SAMPLE_RATE != 1000 * OUTPUT_SAMPLES:
-            raise ValueError("The model pack is not for 8 kHz audio in steps of 30 ms.")
-        model = AcousticModel.load(pack.acoustic_model, pack.acoustic_scale)
-        return cls(model, pack.graph, pack.aligner, pack.confidence, settings)
+        return cls(pack.open_acoustic(), pack.graph, pack.aligner, pack.confidence, settings)
 
     def search(self, graph_state: int | None = None) -> BeamSearch:
         """Return a new utterance's search, which begins a sentence or, in `graph_state`, goes on with one."""

@@ -133,7 +133,7 @@ def test_a_folder_without_manifest_is_no_pack(tmp_path: Path) -> None:
 def test_a_pack_of_another_format_is_refused(pack: Path) -> None:
     manifest = read_manifest(pack)
     (pack / "manifest.json").write_text(json.dumps({**manifest, "format": 7}))
-    with pytest.raises(ModelPackError, match="format 7, this version reads format 1"):
+    with pytest.raises(ModelPackError, match="format 7, this version reads formats 1 and 2"):
         ModelPack.load(pack)
 
 
