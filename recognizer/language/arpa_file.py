@@ -29,7 +29,7 @@ _LINES_AT_ONCE = 200_000
 
 
 def _opened(path: Path, mode: Literal["r", "w"]) -> TextIO:
-    packed = lzma.LZMAFile(path, mode) if path.suffix == ".xz" else io.FileIO(path, mode)
+    packed = (lzma.LZMAFile if path.suffix == ".xz" else io.FileIO)(path, mode)
     return io.TextIOWrapper(cast(BinaryIO, packed), encoding="utf-8", newline="\n")
 
 

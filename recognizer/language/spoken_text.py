@@ -45,7 +45,7 @@ _ABBREVIATIONS = tuple(
         (r"\b&c\.?|\betc\b\.?", "et cetera"),
         (r"\bi\. ?e\.", "that is"),
         (r"\be\. ?g\.", "for example"),
-        (r"(?i)\b([ap])\.? ?m\.(?=\W|$)", r"\1 m"),
+        (r"(?i)(?:(?<=\d)|\b)([ap])\.? ?m\.(?=\W|$)|(?i:(?<=\d) ?([ap])m\b)", r" \1\2 m"),
         (r"&", " and "),
         (r"%", " percent"),
     )

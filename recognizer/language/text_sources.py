@@ -6,6 +6,8 @@ model can be made again. Nothing is read from a work tree: a changed file cannot
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import subprocess
@@ -87,11 +89,52 @@ def _meeting(text: str) -> Iterator[str]:
         yield re.sub(r"\s+(?=[.,!?]|'(?:m|s|re|ve|ll|d|t)\b)|(?<=\w)_(?=\W|$)", "", turn["content"])
 
 
+_UNMARKED = {
+    "dont": "don't", "didnt": "didn't", "cant": "can't", "wont": "won't", "isnt": "isn't", "doesnt": "doesn't",
+    "couldnt": "couldn't", "wouldnt": "wouldn't", "havent": "haven't", "hasnt": "hasn't", "wasnt": "wasn't",
+    "thats": "that's", "whats": "what's", "im": "i'm", "ive": "i've", "youre": "you're", "theres": "there's",
+}  # fmt: skip
+_TYPED = re.compile(rf"(?i)\b({'|'.join(_UNMARKED)})\b")
+
+
+def _typed(text: str) -> str:
+    """Typed chat with the apostrophes that people leave out."""
+    return _TYPED.sub(lambda match: _UNMARKED[match[0].lower()], text)
+
+
 def _goal_turns(text: str) -> Iterator[str]:
     for line in text.splitlines()[1:]:
         fields = line.split("\t")
         if len(fields) > 3:
-            yield fields[3].strip('"')
+            yield _typed(fields[3].strip('"'))
+
+
+def _scheduled_turns(text: str) -> Iterator[str]:
+    for dialogue in json.loads(text):
+        for turn in dialogue["turns"]:
+            yield turn["utterance"]
+
+
+def _order_turns(text: str) -> Iterator[str]:
+    for conversation in json.loads(text):
+        for turn in conversation["utterances"]:
+            if turn["speaker"] in ("user", "assistant"):
+                yield turn["text"]
+
+
+def _first_column(text: str) -> Iterator[str]:
+    for row in list(csv.reader(io.StringIO(text)))[1:]:
+        yield _typed(row[0])
+
+
+def _user_inputs(text: str) -> Iterator[str]:
+    for item in json.loads(text):
+        yield _typed(item["userInput"]["text"])
+
+
+def _texts(text: str) -> Iterator[str]:
+    for item in json.loads(text):
+        yield _typed(item["text"])
 
 
 def _utterance_lines(text: str) -> Iterator[str]:
@@ -138,6 +181,27 @@ SOURCES = (
         "customers", "awslabs/multi-domain-goal-oriented-dialogues-dataset",
         "baa30639c4b271f394b81443c842193407cdf26d", "CDLA-Permissive-1.0",
         r"data/paper_splits/splits_annotated_at_turn_level/\w+/train\.tsv", _goal_turns,
+    ),
+    TextSource(
+        "callers", "PolyAI-LDN/task-specific-datasets", "57ec275d8078af65b7731c2a98be812d844a6d6b", "CC-BY-4.0",
+        r"banking_data/train\.csv", _first_column,
+    ),
+    TextSource(
+        "callers", "PolyAI-LDN/task-specific-datasets", "57ec275d8078af65b7731c2a98be812d844a6d6b", "CC-BY-4.0",
+        r"nlupp/data/\w+/fold\d+\.json", _texts,
+    ),
+    TextSource(
+        "orders", "PolyAI-LDN/task-specific-datasets", "57ec275d8078af65b7731c2a98be812d844a6d6b", "CC-BY-4.0",
+        r"span_extraction/restaurant8k/train_0\.json", _user_inputs,
+    ),
+    TextSource(
+        "orders", "google-research-datasets/Taskmaster", "d92cb6af3005f1dc09c39e75e7daf4a04905e00b", "CC-BY-4.0",
+        r"TM-4-2024/data/data_\d+\.json", _order_turns,
+    ),
+    TextSource(
+        "schedules", "google-research-datasets/dstc8-schema-guided-dialogue",
+        "e852981ae34990f4358979625854259302feaa78", "CC-BY-SA-4.0",
+        r"(?:train|dev)/dialogues_\d+\.json", _scheduled_turns,
     ),
     TextSource(
         "callers", "amazon-science/dstc11-track2-intent-induction", "969b95a0d7365fbc6cd0e05989f1be6b44e6680c",
