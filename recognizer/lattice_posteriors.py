@@ -65,8 +65,9 @@ def word_posteriors(
     return present
 
 
-@njit(cache=True, inline="always")
-def _log_add(a: float, b: float) -> float:
+@njit(cache=True)
+def log_add(a: float, b: float) -> float:
+    """Log of the sum of two numbers given by their logs."""
     if a < b:
         a, b = b, a
     if b == -np.inf:
@@ -81,7 +82,7 @@ def _forward(arcs: Any, costs: Float64, nodes: int, kept: NDArray[np.bool_]) -> 
     for a in range(len(arcs)):
         if kept[a]:
             to = arcs[a].target
-            reached[to] = _log_add(reached[to], reached[arcs[a].source] - costs[a])
+            reached[to] = log_add(reached[to], reached[arcs[a].source] - costs[a])
     return reached
 
 
@@ -90,7 +91,7 @@ def _backward(arcs: Any, costs: Float64, finals: Float64) -> Float64:
     rest = -finals
     for a in range(len(arcs) - 1, -1, -1):
         source = arcs[a].source
-        rest[source] = _log_add(rest[source], rest[arcs[a].target] - costs[a])
+        rest[source] = log_add(rest[source], rest[arcs[a].target] - costs[a])
     return rest
 
 
@@ -102,7 +103,7 @@ def _present(
     everything = _forward(arcs, costs, len(finals), np.ones(len(arcs), np.bool_))
     total = -np.inf
     for n in range(len(finals)):
-        total = _log_add(total, everything[n] - finals[n])
+        total = log_add(total, everything[n] - finals[n])
     for p in range(len(path)):
         word, moment = arcs[path[p]].word, moments[path[p]]
         kept = np.empty(len(arcs), np.bool_)
@@ -111,6 +112,6 @@ def _present(
         without = _forward(arcs, costs, len(finals), kept)
         left = -np.inf
         for n in range(len(finals)):
-            left = _log_add(left, without[n] - finals[n])
+            left = log_add(left, without[n] - finals[n])
         present[p] = max(0.0, -math.expm1(min(0.0, left - total)))
     return present
