@@ -22,8 +22,9 @@ from recognizer.evaluation.audio_file import read_audio
 from recognizer.evaluation.telephone_channel import telephone_speech
 from recognizer.forced_alignment import Alignment, AlignmentError, AlignmentSettings, ForcedAligner
 from recognizer.hmm_topology import HmmTopology
+from tests.builders.demo_texts import demo_words
 from tests.builders.small_graphs import LEXICON, PHONES, tiny_topology
-from tests.builders.small_recogniser import demo_audio, turns
+from tests.builders.small_recogniser import demo_audio
 
 Float32 = NDArray[np.float32]
 
@@ -248,7 +249,7 @@ def test_what_the_text_lacks_is_told_as_unwritten(aligner: ForcedAligner, tmp_pa
 
 def test_a_wrong_text_scores_worse(aligner: ForcedAligner) -> None:
     samples = demo_audio("agent")[: 8000 * 8]
-    words = [word for turn in turns() for word in turn if word in aligner.lexicon][:12]
+    words = demo_words("agent")[:12]
     strict = ForcedAligner(aligner._model, aligner._topology, aligner.lexicon, AlignmentSettings(unwritten=False))
     right = strict.align(words, blocks(samples))
     wrong = strict.align(list(reversed(words)), blocks(samples))
@@ -257,7 +258,7 @@ def test_a_wrong_text_scores_worse(aligner: ForcedAligner) -> None:
 
 def test_blocks_do_not_matter(aligner: ForcedAligner) -> None:
     samples = demo_audio("agent")[: 8000 * 6]
-    words = [word for turn in turns() for word in turn if word in aligner.lexicon][:8]
+    words = demo_words("agent")[:8]
     assert aligner.align(words, blocks(samples)) == aligner.align(words, blocks(samples, 777))
 
 
@@ -288,7 +289,7 @@ def test_a_text_that_is_too_long_is_refused_in_one_sentence(aligner: ForcedAlign
 
 @pytest.fixture(scope="module")
 def small(aligner: ForcedAligner) -> Alignment:
-    words = [word for turn in turns() for word in turn if word in aligner.lexicon][:10]
+    words = demo_words("agent")[:10]
     return aligner.align(words, blocks(demo_audio("agent")[: 8000 * 7]))
 
 
