@@ -40,17 +40,17 @@ class EmbeddingSettings:
     width: int = 160
     wide: int = 256
     size: int = 64
-    steps: int = 1000
+    steps: int = 2500
     batch: int = 64
     shortest_rows: int = 27
     longest_rows: int = 100
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
-    margin: float = 0.15
+    margin: float = 0.1
     scale: float = 20.0
     lines: int = 3
     """Random telephone lines that each recording is sent through, besides the reference channel."""
-    least_speaker_s: float = 2.5
+    least_speaker_s: float = 6.0
     dropout: float = 0.1
     seed: int = 1
 
