@@ -1,6 +1,6 @@
 """A big back-off model for rescoring: quantised, in flat arrays, memory-mapped and shared by the workers.
 
-``pack`` makes one LZMA file to ship (about 17 bits an n-gram), ``unpack`` a folder of arrays that ``load`` maps.
+``pack`` makes one LZMA file to ship (18 to 22 bits an n-gram), ``unpack`` a folder of arrays that ``load`` maps.
 A state is a node of the trie: the longest part of the history that the model continues. Word numbers are the model's
 own; ``word_numbers`` maps those of a recognition graph.
 
@@ -73,6 +73,15 @@ class CompactModel:
     log_probability: Float32
     log_backoff: Float32
 
+    @classmethod
+    def of(cls, model: BackoffModel) -> CompactModel:
+        """Return the model unquantised, in single precision: for the small model that a graph was built from."""
+        return cls(
+            model.words, model.level, model.word, model.first,
+            _suffixes(model.level, model.word, model.parent, model.first),
+            model.log_probability.astype(np.float32), model.log_backoff.astype(np.float32),
+        )  # fmt: skip
+
     @property
     def start(self) -> int:
         """State at the start of a sentence."""
@@ -81,7 +90,7 @@ class CompactModel:
     def step(self, state: int, word: int) -> tuple[int, float]:
         """Return the state after `word` (a number of the model's) and the word's natural log probability.
 
-        Word number 0 stands for a word outside the model's vocabulary: it gets the probability of ``<unk>``.
+        Words outside the model's vocabulary have the number of ``<unk>`` (:meth:`word_numbers`).
         """
         after, value = step(
             state, word, self.word, self.first, self.suffix, self.log_probability, self.log_backoff
@@ -140,19 +149,19 @@ def step(
             if not found:
                 value, found = given + log_probability[low], True
             if low < internal:
-                return _useful(low, first, suffix), value
+                return _useful(low, first, suffix, log_backoff), value
         if not found:
             given += log_backoff[node]
         node = suffix[node]
     if not found:
         value = given + log_probability[wanted]
-    return _useful(wanted, first, suffix), value
+    return _useful(wanted, first, suffix, log_backoff), value
 
 
 @njit(cache=True)
-def _useful(node: int, first: Int64, suffix: Int32) -> int:
+def _useful(node: int, first: Int64, suffix: Int32, log_backoff: Float32) -> int:
     """The node, or its longest suffix with continuations: states that cannot differ any more are one."""
-    while node != 0 and first[node] == first[node + 1]:
+    while node != 0 and first[node] == first[node + 1] and log_backoff[node] == 0.0:
         node = suffix[node]
     return node
 

@@ -1,0 +1,129 @@
+"""The quantised model for rescoring: same probabilities, small error, hostile bytes refused."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recognizer.language.backoff_model import BackoffModel
+from recognizer.language.compact_model import (
+    EMPTY_STATE,
+    CompactModel,
+    CompactModelError,
+    load,
+    pack,
+    quantised,
+    save,
+    unpacked,
+)
+from recognizer.language.kneser_ney import train
+from recognizer.language.pruning import pruned_to
+from tests.builders.made_language import made_lines, made_tokens
+
+TOKENS, WORDS = made_tokens(made_lines(400, seed=8), extra=["never"])
+
+
+@pytest.fixture(scope="module", params=[(2, 10**6), (3, 120), (3, 10**6), (4, 300), (4, 10**6)])
+def model(request: pytest.FixtureRequest) -> BackoffModel:
+    order, size = request.param
+    return pruned_to(train(TOKENS, WORDS, order), size)[0]
+
+
+def whole_score(model: BackoffModel, sentence: list[int]) -> float:
+    """Sum over a sentence by the back-off model itself."""
+    line = [0] * (model.order - 2) + [1, *sentence, 2]
+    rows = [line[i : i + model.order] for i in range(len(line) - model.order + 1)]
+    return float(model.score(np.array(rows, np.int32)).sum())
+
+
+def sentences(seed: int, count: int) -> list[list[int]]:
+    dice = random.Random(seed)
+    return [[dice.randrange(3, len(WORDS)) for _ in range(dice.randrange(1, 9))] for _ in range(count)]
+
+
+def test_steps_from_state_to_state_give_the_models_probabilities(model: BackoffModel) -> None:
+    compact = CompactModel.of(model)
+    for sentence in sentences(1, 200):
+        found = compact.sentence_log_probability([WORDS[i] for i in sentence])
+        assert found == pytest.approx(whole_score(model, sentence), abs=1e-3)
+
+
+def test_histories_that_cannot_differ_any_more_share_a_state(model: BackoffModel) -> None:
+    compact = CompactModel.of(model)
+    internal = len(compact.suffix)
+    for sentence in sentences(2, 100):
+        state = compact.start
+        for word in sentence:
+            state, _ = compact.step(state, word)
+            assert 0 <= state < internal
+            assert state == EMPTY_STATE or compact.first[state] < compact.first[state + 1]
+
+
+def test_a_packed_model_is_read_back_within_the_error_of_its_codes(model: BackoffModel) -> None:
+    compact, exact = unpacked(pack(model)), CompactModel.of(model)
+    assert compact.words == exact.words
+    for name in ("level", "word", "first", "suffix"):
+        assert (getattr(compact, name) == getattr(exact, name)).all()
+    spread = np.abs(compact.log_probability - exact.log_probability)
+    assert float(spread.mean()) < 0.05
+    assert (compact.log_backoff[exact.log_backoff == 0] == 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-60, 3), min_size=1, max_size=300), st.integers(4, 64))
+def test_codes_keep_zero_and_order(values: list[float], levels: int) -> None:
+    array = np.array(values)
+    codes, table = quantised(array, levels)
+    assert len(table) <= levels
+    decoded = table[codes]
+    assert (decoded[array == 0] == 0).all()
+    order = np.argsort(array, kind="stable")
+    assert (np.diff(decoded[order]) >= 0).all() or (array == 0).any()
+    assert decoded.min() >= min(0.0, array.min()) - 1e-4
+
+
+def test_saved_arrays_are_mapped_and_give_the_same(tmp_path: Path, model: BackoffModel) -> None:
+    exact = unpacked(pack(model))
+    save(exact, tmp_path / "big")
+    mapped = load(tmp_path / "big")
+    assert isinstance(mapped.word, np.memmap)
+    for sentence in sentences(3, 30):
+        words = [WORDS[i] for i in sentence]
+        assert mapped.sentence_log_probability(words) == exact.sentence_log_probability(words)
+
+
+def test_unknown_words_have_the_probability_of_the_unknown_word(model: BackoffModel) -> None:
+    compact = CompactModel.of(model)
+    assert compact.word_numbers(["zebra", "dog", "<eps>"]).tolist() == [
+        WORDS.index("<unk>"),
+        WORDS.index("dog"),
+        0,
+    ]
+
+
+def test_damaged_bytes_are_refused_in_one_sentence() -> None:
+    data = pack(train(TOKENS, WORDS, 3))
+    with pytest.raises(CompactModelError, match="another format"):
+        unpacked(b"CWNGRAM9" + data[8:])
+    dice = random.Random(4)
+    for cut in (8, 9, 20, len(data) // 2, len(data) - 1):
+        with pytest.raises(CompactModelError, match="damaged"):
+            unpacked(data[:cut])
+    for _ in range(60):
+        broken = bytearray(data)
+        broken[dice.randrange(8, len(data))] ^= 1 << dice.randrange(8)
+        try:  # a flipped bit may also only change a probability; it must never do more than that
+            compact = unpacked(bytes(broken))
+        except CompactModelError:
+            continue
+        assert len(compact.suffix) == compact.level[-2]
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CompactModelError, match="cannot be read"):
+        load(tmp_path / "nothing")
