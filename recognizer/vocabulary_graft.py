@@ -41,11 +41,14 @@ class SpokenPhrase:
     bonus : float
         By how much the phrase is cheaper than the language model, or the cost of new words, has it (natural
         logarithm).
+    if_rare : bool
+        Leave out a single word of the graph that is common anyway (``GraftSettings.common_cost``).
     """
 
     words: tuple[str, ...]
     pronunciations: tuple[tuple[Phones, ...], ...]
     bonus: float
+    if_rare: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,13 @@ class GraftSettings:
         Of a word that the language model lacks, in place of its negative log probability after backing off.
     least_cost : float
         No bonus makes a phrase cheaper than this.
+    common_cost : float
+        Words that the language model has as cheaper are common.
     """
 
     new_word_cost: float = 10.0
     least_cost: float = 0.5
+    common_cost: float = 7.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.least_cost <= self.new_word_cost and math.isfinite(self.new_word_cost)):
@@ -138,6 +144,8 @@ class _PhraseTree:
         least = math.inf
         for last in spoken[-1]:
             cost, after = self._end(words, spoken, last)
+            if phrase.if_rare and len(words) == 1 and cost < self._settings.common_cost:
+                return
             cost = max(self._settings.least_cost, cost - phrase.bonus)
             least = min(least, cost)
             key = (words[-1], last, False)
