@@ -39,7 +39,7 @@ from recognizer.evaluation.gate import (
     verdict_table,
     write_baseline,
 )
-from recognizer.evaluation.jobs import SystemChoice, names_of, run_all
+from recognizer.evaluation.jobs import SystemChoice, VariantError, changed_settings, names_of, run_all
 from recognizer.evaluation.measurement import SetResult, said_and_recognised
 from recognizer.evaluation.report import (
     as_json,
@@ -49,6 +49,7 @@ from recognizer.evaluation.report import (
     calibration_sentence,
     comparison_lines,
     detail_tables,
+    oracle_lines,
     print_table,
 )
 from recognizer.evaluation.telephone_channel import LABEL
@@ -75,6 +76,18 @@ def _points(argument: str) -> float:
     return points
 
 
+def _changes(argument: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in argument.split(",")]
+    if not all(name and separator and value for name, separator, value in pairs):
+        raise argparse.ArgumentTypeError(f"{argument!r} is not of the form SETTING=VALUE,...")
+    changes = tuple((name, value) for name, _, value in pairs)
+    try:
+        changed_settings(changes)
+    except VariantError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return changes
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m recognizer.evaluation", description="Measure word error rate and speed of the recogniser."
@@ -96,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, default=1, choices=range(1, 65), metavar="N", help="processes (default 1)"
     )
+    parser.add_argument(
+        "--variant", dest="variants", type=_changes, action="append", default=[], metavar="SETTING=VALUE,...",
+        help="measure the first pack with these settings too, such as search.beam=15; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--lattices", action="store_true", help="tell the lattices' oracle WER too")
     parser.add_argument("--texts", type=Path, metavar="OUT", help="write what was said and recognised, as TSV")
     parser.add_argument("--card", type=Path, metavar="OUT", help="write the figures as Markdown, for a model card")
     parser.add_argument("--reliability", type=Path, metavar="OUT", help="draw the reliability diagram (PNG)")
@@ -111,7 +129,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    choices = [SystemChoice(pack) for pack in given.pack or [DEFAULT_PACK]]
+    packs = given.pack or [DEFAULT_PACK]
+    choices = [SystemChoice(pack, lattices=given.lattices) for pack in packs]
+    choices += [SystemChoice(packs[0], changes, given.lattices) for changes in given.variants]
     choices += [SystemChoice()] if given.peer else []
     try:
         sets = [(name, read_test_set(path)) for name, path in given.sets]
@@ -159,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _print(results: Sequence[SetResult], condition: str) -> None:
     systems = by_system(results)
     print_table(as_table([result for own in systems.values() for result in own], condition))
-    for line in comparison_lines(results):
+    for line in (*comparison_lines(results), *oracle_lines(results, condition)):
         print(line)  # noqa: T201
     ours = [result for result in results if result.system == results[0].system]
     for table in detail_tables(ours, condition):

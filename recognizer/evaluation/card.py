@@ -15,6 +15,7 @@ from recognizer.evaluation.report import (
     comparison_lines,
     delays,
     interval_text,
+    oracle_lines,
     percent,
 )
 from recognizer.evaluation.uncertainty import wer_interval
@@ -32,7 +33,7 @@ def as_markdown(results: Sequence[SetResult], condition: str) -> str:
             rate = percent(errors.rate) if result.recordings else "-"
             interval = interval_text(wer_interval(result.outcomes))
             lines.append(_row(result.name, result.system, result.recordings, *counts, rate, interval))
-    lines += ["", *(f"- {line}" for line in comparison_lines(results))]
+    lines += ["", *(f"- {line}" for line in (*comparison_lines(results), *oracle_lines(results, condition)))]
     first = [result for result in results if result.system == results[0].system]
     lines += _details(first, condition)
     return "\n".join(lines).rstrip() + "\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recognizer.evaluation.audio_file import AudioFileError
 from recognizer.evaluation.measurement import Outcome, SetResult, recognise_recording
@@ -14,6 +16,7 @@ from recognizer.evaluation.systems import Callwarden, PocketSphinx, System
 from recognizer.evaluation.telephone_channel import telephone_speech
 from recognizer.evaluation.test_set import Recording
 from recognizer.model_pack import read_manifest
+from recognizer.recogniser import RecogniserSettings
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,49 @@ class SystemChoice:
     """A system to be made in every process: our recogniser with the pack in a folder, or a peer."""
 
     pack: Path | None = None
+    changes: tuple[tuple[str, str], ...] = ()
+    """Settings that differ from the recogniser's own: (``search.beam``, ``15``)."""
+    lattices: bool = False
 
     def make(self) -> System:
         """Raises ModelPackError if the pack cannot be used, ImportError if the peer is not installed."""
-        return PocketSphinx() if self.pack is None else Callwarden(self.pack)
+        if self.pack is None:
+            return PocketSphinx()
+        return Callwarden(self.pack, changed_settings(self.changes), self.lattices)
 
     def name(self) -> str:
         """What :attr:`System.name` will be, without loading anything big."""
-        return PocketSphinx.called() if self.pack is None else Callwarden.called(read_manifest(self.pack)["name"])
+        if self.pack is None:
+            return PocketSphinx.called()
+        changes = "".join(f" {name}={value}" for name, value in self.changes)
+        return Callwarden.called(read_manifest(self.pack)["name"]) + changes
+
+
+class VariantError(ValueError):
+    """A changed setting does not exist or has no such value; the message is one sentence."""
+
+
+def changed_settings(changes: Sequence[tuple[str, str]]) -> RecogniserSettings:
+    """Return the recogniser's settings with some of them changed.
+
+    Raises
+    ------
+    VariantError
+        If there is no such setting, or the value does not fit.
+    """
+    settings = RecogniserSettings()
+    for path, text in changes:
+        section, _, name = path.rpartition(".")
+        holder: Any = getattr(settings, section, None) if section else settings
+        old = getattr(holder, name, None) if dataclasses.is_dataclass(holder) else None
+        if isinstance(old, bool) or not isinstance(old, int | float):
+            raise VariantError(f"The recogniser has no number called {path} among its settings.")
+        try:
+            made = dataclasses.replace(holder, **{name: type(old)(text)})
+            settings = dataclasses.replace(settings, **{section: made}) if section else made
+        except ValueError as error:
+            raise VariantError(f"The setting {path} cannot be {text}: {error}") from None
+    return settings
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dsp.resample import TELEPHONE_RATE
 from recognizer.evaluation.audio_file import AudioFileError, read_audio
+from recognizer.evaluation.lattice_oracle import oracle_errors
 from recognizer.evaluation.recognition import Recognition, Waits
 from recognizer.evaluation.systems import StreamingSystem, System
 from recognizer.evaluation.test_set import Recording
@@ -35,6 +36,8 @@ class Outcome:
         Empty where the table does not tell.
     audio_s, processor_s : float
     waits : Waits
+    oracle_errors : int, optional
+        Of the best path through the lattices; None where they were not kept.
     """
 
     said: tuple[str, ...]
@@ -44,6 +47,7 @@ class Outcome:
     audio_s: float = 0.0
     processor_s: float = 0.0
     waits: Waits = field(default_factory=Waits)
+    oracle_errors: int | None = None
 
     @cached_property
     def errors(self) -> WordErrors:
@@ -96,6 +100,12 @@ class SetResult:
         """Seconds of one processor per second of audio."""
         return self.processor_s / self.audio_s if self.audio_s else 0.0
 
+    @property
+    def oracle_rate(self) -> float | None:
+        """Errors per word of the best paths through the lattices; None where they were not kept."""
+        errors = [outcome.oracle_errors for outcome in self.outcomes if outcome.oracle_errors is not None]
+        return sum(errors) / self.errors.words if errors and self.errors.words else None
+
     @cached_property
     def waits(self) -> Waits:
         return sum((outcome.waits for outcome in self.outcomes), Waits())
@@ -125,14 +135,17 @@ def recognise_recording(recording: Recording, system: System, channel: Channel |
         compared = normalised_words(word)  # a hyphen makes two of one
         words += compared
         confidences += [heard.confidences[place]] * len(compared) if heard.confidences else []
+    said = normalised_words(recording.text)
+    kept = heard.lattices or (() if getattr(system, "keeps_lattices", False) else None)
     return Outcome(
-        tuple(normalised_words(recording.text)),
+        tuple(said),
         tuple(words),
         tuple(confidences),
         recording.speaker,
         len(samples) / TELEPHONE_RATE,
         processor_s,
         heard.waits,
+        None if kept is None else oracle_errors(kept, heard.lattice_words, said),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from events.transcript import Word
+from recognizer.lattice import Lattice
 from recognizer.session import Utterance
 
 _SAME_TIME_MS = 500
@@ -48,11 +49,15 @@ class Recognition:
     confidences : tuple of float
         One per word, or empty where the system tells none.
     waits : Waits
+    lattices : tuple of Lattice
+        Of its utterances, where they were asked for; `lattice_words` is what their word numbers mean.
     """
 
     words: tuple[str, ...]
     confidences: tuple[float, ...] = ()
     waits: Waits = field(default_factory=Waits)
+    lattices: tuple[Lattice, ...] = ()
+    lattice_words: Sequence[str] = ()
 
     @property
     def text(self) -> str:

@@ -122,6 +122,17 @@ def comparison_lines(results: Sequence[SetResult]) -> list[str]:
     return lines
 
 
+def oracle_lines(results: Sequence[SetResult], condition: str) -> list[str]:
+    """Return one line per set and system whose lattices were kept: how good their best paths are."""
+    return [
+        f"{result.name}: {result.system}: lattice oracle WER {percent(result.oracle_rate)} % ({condition}), "
+        f"best path {percent(result.errors.rate)} %"
+        for own in by_system(results).values()
+        for result in own
+        if result.oracle_rate is not None
+    ]
+
+
 def print_table(table: Table) -> None:
     """Print to standard output, wide enough for every column where that is no terminal."""
     console = Console()
@@ -161,6 +172,7 @@ def set_as_json(result: SetResult, condition: str) -> dict[str, Any]:
         "deletions": errors.deletions,
         "insertions": errors.insertions,
         "wer": round(errors.rate, 5) if result.recordings else None,
+        "oracle_wer": _short(result.oracle_rate),
         "wer_interval": _interval(wer_interval(outcomes)),
         "real_time_factor": round(result.real_time_factor, 5) if result.recordings else None,
         "audio_s": round(result.audio_s, 2),

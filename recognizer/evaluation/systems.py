@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from dsp.resample import TELEPHONE_RATE, resample
 from events.transcript import SegmentStatus
+from recognizer.evaluation.lattice_oracle import LatticeKeeper
 from recognizer.evaluation.recognition import Recognition, Telling, Waits, waits_of
+from recognizer.lattice import Lattice
 from recognizer.model_pack import DEFAULT_PACK, ModelPack
-from recognizer.recogniser import Recogniser
+from recognizer.recogniser import Recogniser, RecogniserSettings
 from recognizer.session import RecognitionSession
 
 Float32 = NDArray[np.float32]
@@ -42,10 +44,13 @@ class StreamingSystem(Protocol):
 class Callwarden:
     """Our recogniser, streaming: the audio comes in pieces of 100 ms, the final utterances are the text."""
 
-    def __init__(self, pack: Path = DEFAULT_PACK) -> None:
+    def __init__(
+        self, pack: Path = DEFAULT_PACK, settings: RecogniserSettings | None = None, lattices: bool = False
+    ) -> None:
         loaded = ModelPack.load(pack)
         self.name = self.called(loaded.name)
-        self._recogniser = Recogniser.of_pack(loaded)
+        self._recogniser = (LatticeKeeper if lattices else Recogniser).of_pack(loaded, settings)
+        self.keeps_lattices = lattices
         self.recognise(np.zeros(TELEPHONE_RATE, np.float32))  # compiles, so that no set's time contains it
 
     @staticmethod
@@ -57,6 +62,9 @@ class Callwarden:
         return self.listen(samples).text
 
     def listen(self, samples: Float32) -> Recognition:
+        kept: list[Lattice] = []
+        if isinstance(self._recogniser, LatticeKeeper):
+            self._recogniser.lattices = kept
         session = RecognitionSession(self._recogniser)
         words: list[str] = []
         confidences: list[float] = []
@@ -78,7 +86,9 @@ class Callwarden:
                 words += [word.text for word in utterance.words]
                 confidences += [word.confidence for word in utterance.words]
                 partials.clear()
-        return Recognition(tuple(words), tuple(confidences), waits)
+        return Recognition(
+            tuple(words), tuple(confidences), waits, tuple(kept), self._recogniser.graph.words if kept else ()
+        )
 
 
 class PocketSphinx:

@@ -19,19 +19,22 @@ from recognizer.evaluation.calibration import (
     reliability_text,
 )
 from recognizer.evaluation.card import as_markdown
-from recognizer.evaluation.jobs import SystemChoice, run_all
-from recognizer.evaluation.measurement import Outcome, SetResult
+from recognizer.evaluation.jobs import SystemChoice, VariantError, changed_settings, run_all
+from recognizer.evaluation.lattice_oracle import oracle_errors
+from recognizer.evaluation.measurement import Outcome, SetResult, recognise_recording
 from recognizer.evaluation.recognition import Telling, waits_of
-from recognizer.evaluation.report import as_json
+from recognizer.evaluation.report import as_json, oracle_lines
 from recognizer.evaluation.systems import Callwarden
 from recognizer.evaluation.telephone_channel import LABEL
 from recognizer.evaluation.test_set import Recording
 from recognizer.evaluation.uncertainty import difference_interval, wer_interval
-from recognizer.evaluation.word_errors import WordErrors, align_words
+from recognizer.evaluation.word_errors import WordErrors, align_words, count_errors
+from recognizer.lattice import ARC, Lattice
 from recognizer.model_pack import DEFAULT_PACK
 from recognizer.session import Utterance
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "speech"
+TABLE = ["<eps>", "a", "b", "c", "[noise]"]
 WORDS = st.lists(st.sampled_from(["a", "b", "c"]), max_size=9)
 
 
@@ -257,3 +260,60 @@ def test_reports_of_several_systems_say_the_condition() -> None:
     assert card.count(LABEL) >= 2
     assert "| b | theirs | 1 | 1 | 0 | 1 | 0 | 100.0 |" in card
     assert "Brier score" in card
+
+
+class TestOracle:
+    @staticmethod
+    def lattice(draw: np.random.Generator, nodes: int) -> Lattice:
+        arcs = sorted(
+            {
+                (int(a), int(b), int(draw.integers(1, 5)))
+                for a, b in (np.sort(draw.choice(nodes, 2, replace=False)) for _ in range(2 * nodes))
+            }
+            | {(n, n + 1, int(draw.integers(1, 5))) for n in range(nodes - 1)}
+        )
+        table = np.array([(a, b, word, 0.0, 0.0) for a, b, word in arcs], ARC)
+        final = np.where(draw.random(nodes) < 0.3, 0.0, np.inf)
+        final[-1] = 0.0
+        return Lattice(table, np.arange(nodes, dtype=np.int32), final, np.zeros(nodes), nodes, 1.0)
+
+    @staticmethod
+    def paths(lattice: Lattice, node: int = 0) -> list[list[str]]:
+        found: list[list[str]] = [[]] if np.isfinite(lattice.final_graph[node]) else []
+        for arc in lattice.arcs[lattice.arcs["source"] == node]:
+            own = [] if TABLE[arc["word"]] == "[noise]" else [TABLE[arc["word"]]]
+            found += [own + rest for rest in TestOracle.paths(lattice, int(arc["target"]))]
+        return found
+
+    @pytest.mark.parametrize("seed", range(25))
+    def test_it_is_the_best_of_all_paths(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            "recognizer.evaluation.lattice_oracle.normalised_words", lambda word: [] if word[0] == "[" else [word]
+        )
+        draw = np.random.default_rng(seed)
+        first, second = self.lattice(draw, 4), self.lattice(draw, 3)
+        said = [str(word) for word in draw.choice(["a", "b", "c", "unheard"], 5)]
+        best = min(
+            count_errors(said, [*one, *two]).errors for one in self.paths(first) for two in self.paths(second)
+        )
+        assert oracle_errors([first, second], TABLE, said) == best
+        assert oracle_errors([], TABLE, said) == len(said)
+
+    def test_lattices_of_real_speech_hold_more_than_the_best_path(self) -> None:
+        rows = [line.split("\t") for line in (GOLDEN / "librispeech-dev.tsv").read_text().splitlines()[1:4]]
+        system = Callwarden(lattices=True)
+        outcomes = [recognise_recording(Recording(GOLDEN / audio, text), system) for audio, text in rows]
+        told = [one.oracle_errors for one in outcomes]
+        assert all(
+            found is not None and found <= one.errors.errors for found, one in zip(told, outcomes, strict=True)
+        )
+        assert sum(told) < sum(one.errors.errors for one in outcomes)  # type: ignore[arg-type]
+        assert "oracle" in oracle_lines([SetResult("a", "ours", tuple(outcomes))], LABEL)[0]
+
+
+def test_settings_can_be_varied() -> None:
+    changed = changed_settings((("search.beam", "9.5"), ("search.max_active", "500"), ("settle_margin_ms", "400")))
+    assert (changed.search.beam, changed.search.max_active, changed.settle_margin_ms) == (9.5, 500, 400)
+    for name, value in (("search.bem", "9"), ("bogus.beam", "9"), ("search.beam", "wide"), ("search.beam", "-1")):
+        with pytest.raises(VariantError, match=name):
+            changed_settings(((name, value),))
