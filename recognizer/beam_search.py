@@ -24,7 +24,7 @@ from recognizer.graph import Graph
 from recognizer.lattice import Lattice
 from recognizer.lattice_determinise import determinise
 from recognizer.token_passing import LINK, TOKEN, begin_tokens, pass_tokens
-from recognizer.trellis import best_path, forget, last_speech, state_lattice
+from recognizer.trellis import agreed_words, best_path, forget, last_speech, state_lattice
 
 Float32 = NDArray[np.float32]
 
@@ -149,9 +149,9 @@ class BeamSearch:
         scratch: SearchScratch | None = None,
         start: int | None = None,
     ) -> None:
-        self._start = graph.start if start is None else start
-        if not 0 <= self._start < graph.state_count:
-            raise ValueError(f"The recognition graph has no state {self._start} to begin in.")
+        self.start = graph.start if start is None else start
+        if not 0 <= self.start < graph.state_count:
+            raise ValueError(f"The recognition graph has no state {self.start} to begin in.")
         self.graph = graph
         self.settings = settings or BeamSearchSettings()
         self._scratch = scratch or SearchScratch()
@@ -164,7 +164,7 @@ class BeamSearch:
         scratch, settings = self._scratch, self.settings
         self.frames = 0
         self._tokens = np.empty(1 << 12, TOKEN)
-        self._tokens[0] = (0.0, self._start, -1, -1)
+        self._tokens[0] = (0.0, self.start, -1, -1)
         self._links = np.empty(1 << 11, LINK)
         # Costs of a layer's tokens are relative to its offset: float32 would lose digits in long utterances.
         self._offsets = np.zeros(1 << 6)
@@ -261,6 +261,15 @@ class BeamSearch:
         """State in which the best path stands; None if no path survived."""
         living = self._living
         return int(living["state"][living["cost"].argmin()]) if len(living) else None
+
+    def agreed_words(self, margin: float) -> int:
+        """Return how many first words of the best path all paths have in common that cost at most `margin` more."""
+        living = self._living
+        if not len(living):
+            return 0
+        best = self._begin + int(living["cost"].argmin())
+        agreed = agreed_words(self._tokens, self.graph.arcs, self._begin, self._end, best, np.float32(margin))
+        return int(agreed)
 
     def trailing_silence_frames(self) -> int:
         """Frames of silence at the end of the best path; all frames if it never was in speech."""

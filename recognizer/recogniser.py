@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from events import metrics
 from recognizer.beam_search import BeamSearch, BeamSearchSettings, Hypothesis, SearchScratch
 from recognizer.confidence import ConfidenceModel, timed
 from recognizer.ctc_alignment import CtcAligner
@@ -14,6 +15,8 @@ from recognizer.decodable import AcousticScorer
 from recognizer.endpoint import EndpointSettings
 from recognizer.graph import Graph
 from recognizer.model_pack import ModelPack
+from recognizer.rescoring import LatticeRescorer
+from recognizer.second_pass import SecondPassSettings, second_pass
 from recognizer.word_alignment import WordAligner
 
 
@@ -35,7 +38,9 @@ class RecogniserSettings:
         How much of the silence at an utterance's end (30 ms frames, half of it at most) is heard again as the
         beginning of the next one, whose first sound the search may not have noticed yet.
     keep_lattice : bool
-        Whether final hypotheses carry their lattices.
+        Whether final hypotheses carry their lattices. That of a cut utterance goes on behind the cut.
+    second_pass : SecondPassSettings
+        Which utterances are looked at again; none unless told otherwise.
     """
 
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
@@ -45,6 +50,7 @@ class RecogniserSettings:
     settle_margin_ms: int = 480
     carried_frames: int = 8
     keep_lattice: bool = False
+    second_pass: SecondPassSettings = field(default_factory=SecondPassSettings)
 
     def __post_init__(self) -> None:
         if self.partial_every_ms <= 0 or min(self.stable_after_ms, self.settle_margin_ms, self.carried_frames) < 0:
@@ -63,6 +69,7 @@ class Recogniser:
         aligner: WordAligner | CtcAligner,
         confidence: ConfidenceModel,
         settings: RecogniserSettings | None = None,
+        rescorer: LatticeRescorer | None = None,
     ) -> None:
         if model.pdfs != graph.pdfs:
             raise ValueError(
@@ -73,6 +80,7 @@ class Recogniser:
         self.settings = settings or RecogniserSettings()
         self._aligner = aligner
         self._confidence = confidence
+        self._rescorer = rescorer
         self._scratch = SearchScratch()
 
     @classmethod
@@ -96,7 +104,7 @@ class Recogniser:
         return search.best_state()
 
     def finalise(self, hypothesis: Hypothesis, search: BeamSearch, scores: NDArray[np.float32]) -> Hypothesis:
-        """Return `hypothesis` with exact word times and confidences.
+        """Return `hypothesis` with exact word times and confidences, after a second pass where it is unsure.
 
         Parameters
         ----------
@@ -109,6 +117,14 @@ class Recogniser:
         lattice = search.lattice(hypothesis.reached_final) if hypothesis.words else None
         aligned = self._aligner.align(hypothesis.word_ids, scores)
         exact = timed(hypothesis, aligned, lattice, self._confidence)
+        if self.settings.second_pass.wanted(exact):
+            metrics.count(metrics.SECOND_PASSES)
+            found, found_lattice = second_pass(
+                hypothesis, search, lattice, scores, self.settings.second_pass, self._scratch, self._rescorer
+            )
+            aligned = self._aligner.align(found.word_ids, scores)
+            if aligned is not None:
+                exact, lattice = timed(found, aligned, found_lattice, self._confidence), found_lattice
         return replace(exact, lattice=lattice) if self.settings.keep_lattice else exact
 
     def cut(self, search: BeamSearch, scores: NDArray[np.float32]) -> tuple[Hypothesis, int]:

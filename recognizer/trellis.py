@@ -42,6 +42,33 @@ def best_path(tokens: Any, first: Any, layers: Any, arcs: Any, token: Any) -> An
 
 
 @njit(cache=True)
+def agreed_words(tokens: Any, arcs: Any, begin: Any, end: Any, best: Any, margin: Any) -> int:
+    """Count the words of the best path, into token `best`, before the place where the first of the other living paths
+    (tokens `begin` to `end`) that cost at most `margin` more leaves it.
+    """
+    walked = np.zeros(end, np.int32)
+    place, steps = best, 1
+    while place >= 0:
+        walked[place] = steps
+        place, steps = tokens[place].source, steps + 1
+    most, furthest = tokens[best].cost + margin, 1
+    for i in range(begin, end):
+        if tokens[i].cost <= most:
+            place = i
+            while place >= 0 and walked[place] == 0:
+                walked[place] = -1
+                place = tokens[place].source
+            furthest = max(furthest, steps if place < 0 else walked[place])
+    count = 0
+    place = best
+    for step in range(1, steps):
+        if step >= furthest and tokens[place].arc >= 0 and arcs[tokens[place].arc].word != 0:
+            count += 1
+        place = tokens[place].source
+    return count  # type: ignore[no-any-return]
+
+
+@njit(cache=True)
 def last_speech(tokens: Any, first: Any, layers: Any, arcs: Any, silence: Any, token: Any) -> int:
     """Return the last frame in which the best path into `token` was not in silence; -1 if it always was."""
     here, layer = token, layers - 1
