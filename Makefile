@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test services test-services pjsua2 lint format bench bench-services schemas clean
+.PHONY: help demo test services test-services test-training pjsua2 lint format bench bench-services schemas clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -42,6 +42,14 @@ services: $(VENV)/.installed-dev ## start a Kafka and an Elasticsearch for tests
 test-services: $(VENV)/.installed-pjsua2 ## run the tests on real Kafka, Elasticsearch and pjsua2
 	@$(BIN)/python -m tests.services -- \
 	  $(BIN)/python -m pytest $(if $(CI),,--quiet) -m services --numprocesses 2 --dist loadfile --durations 10 $(TEST_ARGS)
+
+test-training: $(VENV)/.installed-training ## run the tests of the training of networks (installs torch, about 5 GB)
+	@$(BIN)/python -m pytest $(if $(CI),,--quiet) -m training --durations 5 $(TEST_ARGS)
+
+$(VENV)/.installed-training: pyproject.toml | $(VENV)/.installed-dev
+	@echo 'Installing what training needs into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --editable '.[train]'
+	@touch $@
 
 pjsua2: $(VENV)/.installed-pjsua2 ## build PJSIP and its Python module once, and install it
 
