@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from recognizer.ctc_tokens import Spellings
@@ -104,32 +105,44 @@ class _Repeats:
 
     def place(self, key: Int64) -> Int64:
         """Return where each key is, -1 where it is not."""
-        if not len(self.key):
-            return np.full(len(key), -1)
-        found = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
-        return np.where(self.key[found] == key, found, -1)
+        return _places(self.key, key)
+
+
+def _places(known: Int64, wanted: Int64) -> Int64:
+    """Return where in the ascending `known` each of `wanted` is, -1 where it is not."""
+    if not len(known):
+        return np.full(len(wanted), -1)
+    found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[found] == wanted, found, -1)
+
+
+def _distinct(keys: Int64) -> Int64:
+    """Return the keys ascending, each once. By sorting: numpy.unique's hash table is far slower on millions."""
+    ordered = np.sort(keys)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
 def _repeats(fst: FlatFst, entries: Int64, base: int) -> _Repeats:
     """Find them among `entries` (state * base + label) and what arcs without input lead to from there."""
     emitting = fst.input > 0
-    said = np.unique(fst.source[emitting] * base + fst.input[emitting])
+    said = _distinct(fst.source[emitting] * base + fst.input[emitting])
     first, there = _by_source(fst.source[~emitting], fst.target[~emitting], len(fst.final))
     pairs, frontier = entries, entries
     links_from, links_to = [entries[:0]], [entries[:0]]
     while len(frontier):
         state, label = frontier // base, frontier % base
         counts = first[state + 1] - first[state]
-        onward = _ranges(first[state], counts)
-        reached = there[onward] * base + np.repeat(label, counts)
+        reached = there[_ranges(first[state], counts)] * base + np.repeat(label, counts)
         links_from.append(np.repeat(frontier, counts))
         links_to.append(reached)
-        frontier = np.setdiff1d(reached, pairs)
-        pairs = np.union1d(pairs, frontier)
-    repeated = np.intersect1d(pairs, said)
+        reached = _distinct(reached)
+        frontier = reached[_places(pairs, reached) < 0]
+        pairs = np.sort(np.concatenate([pairs, frontier]))
+    repeated = pairs[_places(said, pairs) >= 0]
     begin, end = np.concatenate(links_from), np.concatenate(links_to)
     while True:
-        more = np.union1d(repeated, begin[np.isin(end, repeated)])
+        # Arcs without input lead to a repeat from here.
+        more = _distinct(np.concatenate([repeated, begin[_places(repeated, end) >= 0]]))
         if len(more) == len(repeated):
             return _Repeats(repeated)
         repeated = more
@@ -155,7 +168,7 @@ def add_ctc_topology(fst: FlatFst, blank: int, columns: int, words: Sequence[str
     """
     states, base = len(fst.final), columns + 1
     emitting = fst.input > 0
-    entries = np.unique(fst.target[emitting] * base + fst.input[emitting])
+    entries = _distinct(fst.target[emitting] * base + fst.input[emitting])
     repeats = _repeats(fst, entries, base)
     entered, label = entries // base, entries % base
     token_state = states + np.arange(len(entries))
@@ -186,7 +199,7 @@ def add_ctc_topology(fst: FlatFst, blank: int, columns: int, words: Sequence[str
     spoken, silent = everyone[emitting], everyone[~emitting]
     add(fst.source[spoken], token_of(spoken), fst.input[spoken] - 1, fst.output[spoken], fst.weight[spoken])
     add(fst.source[silent], fst.target[silent], np.full(len(silent), -1), fst.output[silent], fst.weight[silent])
-    resting = np.unique(np.concatenate([entered, [fst.start]]))
+    resting = _distinct(np.concatenate([entered, [fst.start]]))
     free(resting, resting, np.full(len(resting), blank))
     # T(q, i): it lasts; then a blank, or the next token, or on to B(q) where that is the same.
     free(token_state, token_state, label - 1)
@@ -234,13 +247,7 @@ def _connected(
 ) -> Graph:
     """Lay the arcs out as a graph, without the states that nothing leads to (N and B states, mostly)."""
     by_source, there = _by_source(source, target, len(final))
-    found = np.zeros(len(final), np.bool_)
-    found[start] = True
-    frontier = np.array([start])
-    while len(frontier):
-        reached = there[_ranges(by_source[frontier], by_source[frontier + 1] - by_source[frontier])]
-        frontier = np.unique(reached[~found[reached]])
-        found[frontier] = True
+    found = _reached(by_source, there, start)
     new = np.cumsum(found) - 1
     kept = found[source]
     return graph_from_arcs(
@@ -255,6 +262,25 @@ def _connected(
         silence_pdfs=(blank,),
         words=words,
     )
+
+
+@njit(cache=True)
+def _reached(first: Int64, target: Int64, start: int) -> NDArray[np.bool_]:
+    """Mark the states that paths from `start` come to."""
+    found = np.zeros(len(first) - 1, np.bool_)
+    waiting = np.empty(len(first) - 1, np.int64)
+    found[start] = True
+    waiting[0] = start
+    count = 1
+    here = 0
+    while here < count:
+        for a in range(first[waiting[here]], first[waiting[here] + 1]):
+            if not found[target[a]]:
+                found[target[a]] = True
+                waiting[count] = target[a]
+                count += 1
+        here += 1
+    return found
 
 
 def _by_source(source: Int64, target: Int64, states: int) -> tuple[Int64, Int64]:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 BINS = 80
-TOKENS = ("<blk>", "▁a", "b", "▁b", "ee", "c", "▁c", "a", "▁")
+TOKENS = ("<blk>", "▁a", "b", "▁b", "ee", "c", "▁c", "a", "e")
 CHUNK, WINDOW, ROWS = 32, 45, 8
 KEYS, DIM = 6, 5
+_TONE_BINS = range(10, 10 + 5 * (len(TOKENS) - 1), 5)
+_MEL = np.linspace(*(1127 * np.log1p(np.array([20.0, 7600.0]) / 700)), BINS + 2)
+TONES_HZ = tuple(float(700 * np.expm1(_MEL[b + 1] / 1127)) for b in _TONE_BINS)
 METADATA = {
     "model_type": "zipformer2", "version": "1", "model_author": "k2-fsa", "comment": "streaming ctc zipformer2",
     "decode_chunk_len": str(CHUNK), "T": str(WINDOW), "num_encoder_layers": "1", "encoder_dims": str(DIM),
@@ -27,8 +30,25 @@ def weights(seed: int = 0, columns: int = len(TOKENS)) -> dict[str, np.ndarray]:
     }
 
 
+def listening_for_tones() -> dict[str, np.ndarray]:
+    """Weights with which the token of column k + 1 is heard in a tone of `TONES_HZ[k]`, and blank in silence."""
+    made = {
+        "embed": np.zeros((17, BINS, len(TONES_HZ)), np.float32),
+        "output": np.zeros((4 * len(TONES_HZ), len(TOKENS)), np.float32),
+    }
+    for k, tone_bin in enumerate(_TONE_BINS):
+        made["embed"][:, tone_bin, k] = 0.4 / 17
+        made["output"][k, k + 1] = 9.0
+    made["embed"] = made["embed"].reshape(17 * BINS, -1)
+    return made
+
+
 def zipformer_like(
-    path: Path, seed: int = 0, columns: int = len(TOKENS), metadata: dict[str, str] | None = None
+    path: Path,
+    seed: int = 0,
+    columns: int = len(TOKENS),
+    metadata: dict[str, str] | None = None,
+    made: dict[str, np.ndarray] | None = None,
 ) -> Path:
     """Write a model with the names, shapes and metadata of an icefall export, and as much memory.
 
@@ -54,7 +74,8 @@ def zipformer_like(
     def rows_of(x: str, first: int, last: int, axis: int, output: str = "") -> str:
         return node("Slice", [x, constant([first]), constant([last]), constant([axis])], output)
 
-    made = weights(seed, columns)
+    made = weights(seed, columns) if made is None else made
+    wide = made["embed"].shape[1]
     parts = [rows_of("x", 4 * r, 4 * r + 17, 1) for r in range(ROWS)]
     flat = [node("Reshape", [part, constant([0, 1, BINS * 17])]) for part in parts]
     embedded = node("Concat", flat, axis=1)
@@ -84,8 +105,8 @@ def zipformer_like(
         return helper.make_tensor_value_info(name, kind, shape)
 
     states = [
-        ("cached_key_0", [KEYS, "N", DIM], TensorProto.FLOAT),
-        ("cached_conv1_0", ["N", DIM, 2], TensorProto.FLOAT),
+        ("cached_key_0", [KEYS, "N", wide], TensorProto.FLOAT),
+        ("cached_conv1_0", ["N", wide, 2], TensorProto.FLOAT),
         ("processed_lens", ["N"], TensorProto.INT64),
     ]
     graph = helper.make_graph(

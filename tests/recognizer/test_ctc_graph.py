@@ -136,7 +136,7 @@ def test_equal_tokens_need_a_blank_between_them(graph: Graph, model: LanguageMod
     def best(*tokens: int) -> str:
         scores = np.full((len(tokens), len(TOKENS)), -50.0, np.float32)
         scores[np.arange(len(tokens)), tokens] = 0.0
-        search = BeamSearch(graph, BeamSearchSettings(beam=200.0, glimpse_beam=5.0))
+        search = BeamSearch(graph, BeamSearchSettings(beam=200.0))
         search.advance(scores)
         return search.finish().text
 
