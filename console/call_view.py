@@ -14,6 +14,7 @@ from events.finding import Severity
 from events.identity import Role
 from events.transcript import Word
 from indexer.index import Highlight, SearchPage
+from recognizer.reading_text.reading import reading_tokens
 
 ROLE_STYLES = {Role.AGENT: "cyan", Role.CUSTOMER: "green", Role.MIXED: "yellow", Role.UNKNOWN: "white"}
 SEVERITY_STYLES = {
@@ -41,6 +42,17 @@ def words_as_text(words: tuple[Word, ...], style: str = "") -> Text:
         if number:
             text.append(" ")
         text.append(word.text, style="reverse" if word.text.startswith("[") else "")
+    return text
+
+
+def reading_as_text(words: tuple[Word, ...]) -> Text:
+    """A segment's words for reading, placeholders marked."""
+    text = Text()
+    for number, token in enumerate(reading_tokens(words)):
+        if number:
+            text.append(" ")
+        text.append(token.text, style="reverse" if token.text.startswith("[") else "")
+        text.append(token.shown[len(token.text) :])
     return text
 
 
@@ -74,8 +86,8 @@ def print_hits(console: Console, page: SearchPage) -> None:
     console.print(f"{page.total} call{'' if page.total == 1 else 's'} found{more}.", style="dim", highlight=False)
 
 
-def print_call(console: Console, document: CallDocument) -> None:
-    """Print a call's document."""
+def print_call(console: Console, document: CallDocument, as_spoken: bool = False) -> None:
+    """Print a call's document, its words for reading or as they were spoken."""
     console.print(f"Call {document.call}", style="bold", highlight=False)
     facts = Table.grid(padding=(0, 2))
     facts.add_row("state", document.state.value)
@@ -95,7 +107,7 @@ def print_call(console: Console, document: CallDocument) -> None:
         transcript.add_row(
             clock(segment.start_ms),
             Text(segment.role.value, ROLE_STYLES[segment.role]),
-            words_as_text(segment.words),
+            words_as_text(segment.words) if as_spoken else reading_as_text(segment.words),
         )
     console.print(transcript if document.segments else "Nothing was said.")
     console.print("\nFindings", style="bold")

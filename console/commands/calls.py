@@ -108,6 +108,7 @@ def show(
     call: Annotated[str, typer.Argument(metavar="CALL", help="Call id.")],
     data: DataOption,
     as_json: JsonOption = False,
+    as_spoken: Annotated[bool, typer.Option("--as-spoken", help="Words as recognised, not for reading.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show one call: legs, transcript, findings, redactions, alerts. An access: audited."""
@@ -129,4 +130,4 @@ def show(
     if as_json:
         print(msgspec.json.encode(document).decode())  # noqa: T201
     else:
-        print_call(out, document)
+        print_call(out, document, as_spoken)

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer.main
+from rich.console import Console
 
+from console.call_view import print_call
 from console.cli import app, main
+from tests.builders.made_calls import made_call
 
 ROOT = Path(__file__).parent.parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -165,3 +168,12 @@ def test_an_export_that_is_none_does_not_verify(run: Run, tmp_path: Path) -> Non
     status, _, said = run("audit", "verify", tmp_path / "junk", "--key", key)
     assert status == 1
     assert said.strip()
+
+
+def test_a_call_is_printed_for_reading_and_as_spoken() -> None:
+    for as_spoken, said in ((False, "Thank you. I see it now."), (True, "thank you i see it now")):
+        screen = Console(width=200, file=io.StringIO(), color_system=None)
+        print_call(screen, made_call(1), as_spoken)
+        printed = screen.file.getvalue()  # type: ignore[attr-defined]
+        assert said in printed
+        assert "[EMAIL_ADDRESS]" in printed
