@@ -23,13 +23,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recognizer.hmm_topology import HmmTopology
+from recognizer.training.lane_kernels import LANES, UNROLL, add_weighted_rows
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
-LANES: Final = 16
 _SILENCE: Final = 1
-_UNROLL: Final = 4
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _arcs(rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray[
     order = np.lexsort((columns, rows))
     rows, columns, weights = rows[order], columns[order], weights[order]
     counts = np.bincount(rows, minlength=states)
-    padded = -(-counts // _UNROLL) * _UNROLL
+    padded = -(-counts // UNROLL) * UNROLL
     first = np.concatenate([[0], np.cumsum(padded)])
     places = np.arange(len(rows)) + np.repeat(first[:-1] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
     state = np.zeros(first[-1], np.int32)
@@ -212,12 +211,7 @@ def _forward_backward(  # type: ignore[no-untyped-def]
             leaked = leak * initial[j]
             for b in range(LANES):
                 acc[b] = leaked
-            for k in range(in_first[j], in_first[j + 1], _UNROLL):
-                w0, w1, w2, w3 = in_weight[k], in_weight[k + 1], in_weight[k + 2], in_weight[k + 3]
-                a0, a1 = before[in_state[k]], before[in_state[k + 1]]
-                a2, a3 = before[in_state[k + 2]], before[in_state[k + 3]]
-                for b in range(LANES):
-                    acc[b] += w0 * a0[b] + w1 * a1[b] + w2 * a2[b] + w3 * a3[b]
+            add_weighted_rows(acc, before, in_state, in_weight, in_first[j], in_first[j + 1])
             pdf = 2 * leaf[j]
             s = stay[j]
             for b in range(LANES):
@@ -268,12 +262,7 @@ def _forward_backward(  # type: ignore[no-untyped-def]
         for i in range(states):
             for b in range(LANES):
                 acc[b] = leaked_back[b]
-            for k in range(out_first[i], out_first[i + 1], _UNROLL):
-                w0, w1, w2, w3 = out_weight[k], out_weight[k + 1], out_weight[k + 2], out_weight[k + 3]
-                a0, a1 = entering[out_state[k]], entering[out_state[k + 1]]
-                a2, a3 = entering[out_state[k + 2]], entering[out_state[k + 3]]
-                for b in range(LANES):
-                    acc[b] += w0 * a0[b] + w1 * a1[b] + w2 * a2[b] + w3 * a3[b]
+            add_weighted_rows(acc, entering, out_state, out_weight, out_first[i], out_first[i + 1])
             pdf = 2 * leaf[i] + 1
             s = stay[i]
             for b in range(LANES):
