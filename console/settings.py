@@ -41,6 +41,7 @@ from indexer.sqlite_index import SqliteIndexSettings
 from indexer.worker import IndexerSettings
 from recognizer.beam_search import BeamSearchSettings
 from recognizer.endpoint import EndpointSettings
+from recognizer.partial_words import PartialSettings
 from recognizer.worker import RecogniserWorkerSettings
 from telephony.capture import CaptureSettings
 from telephony.recorded_source import RecordedSourceSettings
@@ -64,6 +65,8 @@ class EngineSettings:
     """Where people reach the console; alerts link to it."""
     recogniser_workers: int = 1
     """Recogniser processes; each takes a share of the calls. One core a worker is a good start."""
+    model: str = ""
+    """The model pack to recognise with; empty: what `callwarden models use` chose, else the shipped one."""
     log_level: str = "INFO"
     event_log: Literal["sqlite", "kafka"] = "sqlite"
     """Where stages leave events for each other; for kafka see the section [kafka]."""
@@ -95,6 +98,7 @@ class Settings:
     recogniser: RecogniserWorkerSettings = field(default_factory=RecogniserWorkerSettings)
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    partials: PartialSettings = field(default_factory=PartialSettings)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)

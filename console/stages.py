@@ -175,6 +175,7 @@ def _capture(process: Process) -> None:
 
 
 def _recogniser(process: Process) -> None:
+    from console.chosen_model import chosen_pack, told_in_one_sentence
     from recognizer.model_pack import ModelPack
     from recognizer.recogniser import Recogniser, RecogniserSettings
     from recognizer.snapshot import SnapshotStore
@@ -182,9 +183,15 @@ def _recogniser(process: Process) -> None:
 
     wiring = process.wiring
     settings = wiring.settings
-    recogniser = Recogniser.of_pack(
-        ModelPack.load(), RecogniserSettings(search=settings.search, endpoint=settings.endpoint)
+    how = RecogniserSettings(
+        search=settings.search,
+        endpoint=settings.endpoint,
+        partials=settings.partials,
+        weights=settings.recogniser.weights,
     )
+    with told_in_one_sentence():
+        pack = ModelPack.load(chosen_pack(wiring.folder, settings.engine))
+        recogniser = Recogniser.of_pack(pack, how)
     snapshots = SnapshotStore(wiring.folder.state / "recogniser.db", wiring.keys, wiring.clock)
     worker = RecogniserWorker(recogniser, snapshots, settings.recogniser, wiring.clock)
     # Small batches: what a batch finds is told at its end, and an import must not hold up live calls.

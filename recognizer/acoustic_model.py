@@ -14,7 +14,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,9 @@ from recognizer.log_mel import BINS, SHIFT_SAMPLES
 from recognizer.network_folding import AcousticModelError as AcousticModelError
 from recognizer.network_folding import Affine, folded
 from recognizer.network_pool import MOST_LEGS, MOST_STEPS, NetworkPool
-from recognizer.quantised import quantise
+from recognizer.quantised import WeightForm, quantise
 
 Float32 = NDArray[np.float32]
-WeightForm = Literal["as-shipped", "float32", "int8"]
 
 STACK: Final = 3
 """Feature frames per output frame."""

@@ -37,6 +37,7 @@ from recognizer.graph import FORMAT, Graph, GraphError
 from recognizer.graph_archive import unpack_graph
 from recognizer.hmm_topology import HmmTopology, add_self_loops
 from recognizer.lexicon import SILENCE, LexiconError, read_lexicon
+from recognizer.quantised import WeightForm
 from recognizer.word_alignment import PronunciationTable, WordAligner
 
 MODELS = Path(__file__).parent / "models"
@@ -143,8 +144,13 @@ class ModelPack:
         except (GraphError, LexiconError, TokenTableError, OSError) as error:
             raise ModelPackError(f"The model pack could not be loaded: {error}") from error
 
-    def open_acoustic(self) -> AcousticScorer:
+    def open_acoustic(self, weights: WeightForm = "as-shipped") -> AcousticScorer:
         """Return the acoustic model, ready to run.
+
+        Parameters
+        ----------
+        weights : str
+            What a network of our own computes with, ``float32`` or ``int8``; or as the pack has them.
 
         Raises
         ------
@@ -154,7 +160,7 @@ class ModelPack:
         if self.acoustic.kind == "tdnnf":
             from recognizer.acoustic_model import AcousticModel
 
-            return AcousticModel.load(self.acoustic_model, self.acoustic_scale)
+            return AcousticModel.load(self.acoustic_model, self.acoustic_scale, weights)
         from recognizer.onnx_acoustic import OnnxAcousticModel
 
         statistics = None

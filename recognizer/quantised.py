@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+
+WeightForm = Literal["as-shipped", "float32", "int8"]
+"""What a network computes with, or that it is as its file has it."""
 
 MATRIX_SUFFIX: Final = ".W"
 INTEGERS: Final = ".q"

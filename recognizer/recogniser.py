@@ -15,6 +15,8 @@ from recognizer.decodable import AcousticScorer
 from recognizer.endpoint import EndpointSettings
 from recognizer.graph import Graph
 from recognizer.model_pack import ModelPack
+from recognizer.partial_words import PartialSettings
+from recognizer.quantised import WeightForm
 from recognizer.rescoring import LatticeRescorer
 from recognizer.second_pass import SecondPassSettings, second_pass
 from recognizer.word_alignment import WordAligner
@@ -28,10 +30,10 @@ class RecogniserSettings:
     ----------
     search, endpoint
         Of the beam search and of the utterances' ends.
-    partial_every_ms : int
-        A partial utterance with more words than the one before comes at once, another at most this often.
-    stable_after_ms : int
-        A partial utterance's word is called stable when it has been the same for so long.
+    partials : PartialSettings
+        When guesses at the words being spoken are told.
+    weights : str
+        Whether the network computes with ``float32`` or ``int8``; or as its pack has them.
     settle_margin_ms : int
         In silence, progress stays so far behind the audio, for the search may still find that a word has begun.
     carried_frames : int
@@ -45,16 +47,16 @@ class RecogniserSettings:
 
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
-    partial_every_ms: int = 300
-    stable_after_ms: int = 600
+    partials: PartialSettings = field(default_factory=PartialSettings)
+    weights: WeightForm = "as-shipped"
     settle_margin_ms: int = 480
     carried_frames: int = 8
     keep_lattice: bool = False
     second_pass: SecondPassSettings = field(default_factory=SecondPassSettings)
 
     def __post_init__(self) -> None:
-        if self.partial_every_ms <= 0 or min(self.stable_after_ms, self.settle_margin_ms, self.carried_frames) < 0:
-            raise ValueError("The time between partials must be positive, margins must not be negative.")
+        if min(self.settle_margin_ms, self.carried_frames) < 0:
+            raise ValueError("The settle margin and the carried frames must not be negative.")
         if self.settle_margin_ms >= self.endpoint.nothing_said_ms:
             raise ValueError("The settle margin must be shorter than the silence after which nothing was said.")
 
@@ -92,7 +94,8 @@ class Recogniser:
         ValueError
             The pack's network cannot be read, or what it needs is not installed (AcousticModelError, OnnxError).
         """
-        return cls(pack.open_acoustic(), pack.graph, pack.aligner, pack.confidence, settings)
+        model = pack.open_acoustic((settings or RecogniserSettings()).weights)
+        return cls(model, pack.graph, pack.aligner, pack.confidence, settings)
 
     def search(self, graph_state: int | None = None) -> BeamSearch:
         """Return a new utterance's search, which begins a sentence or, in `graph_state`, goes on with one."""

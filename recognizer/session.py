@@ -245,12 +245,12 @@ class RecognitionSession:
         return [piece for piece in np.split(scores, range(first, len(scores), step)) if len(piece)]
 
     def _partial_words(self) -> PartialWords:
-        settings = self._settings
-        return PartialWords(settings.partial_every_ms, settings.stable_after_ms, self._listening.frame_ms)
+        return PartialWords(self._settings.partials, self._listening.frame_ms)
 
     def _tell_partial(self) -> list[Utterance]:
         hypothesis = self._search.partial()
-        if not self._partial.changed(hypothesis.word_ids, self._search.frames):
+        agreed = self._search.agreed_words(self._settings.partials.stable_margin)
+        if not self._partial.changed(hypothesis.word_ids, agreed, self._search.frames):
             return []
         told = self._utterance(SegmentStatus.PARTIAL, hypothesis, self._search.frames)
         self._revision += 1

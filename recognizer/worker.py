@@ -28,6 +28,7 @@ from events.log import Delivery, Position, TopicPartition
 from events.topics import CALL_AUDIO, TRANSCRIPT_RAW, Topic
 from events.transcript import CallTranscriptEnded, SegmentStatus, TranscriptSegment
 from recognizer.leg_recognition import LegRecognition, Told, recognise
+from recognizer.quantised import WeightForm
 from recognizer.recogniser import Recogniser
 from recognizer.snapshot import WHOLE_CALL, LegState, SnapshotStore
 
@@ -49,12 +50,15 @@ class RecogniserWorkerSettings:
         Audio older than this gets no partial utterances: nobody watches an import or a backlog live.
     silent_h : float
         A call of which nothing came for so long, while others went on, is given up.
+    weights : str
+        What the acoustic network computes with: ``float32``, ``int8``, or as the model pack has them.
     """
 
     front_end: FrontEndSettings = field(default_factory=FrontEndSettings)
     progress_every_ms: int = 500
     partials_within_ms: int = 3000
     silent_h: float = 2.0
+    weights: WeightForm = "as-shipped"
 
     def __post_init__(self) -> None:
         if self.progress_every_ms <= 0 or self.partials_within_ms < 0 or self.silent_h <= 0:

@@ -177,7 +177,7 @@ def test_the_cut_lies_in_the_longest_late_pause(recogniser: Recogniser) -> None:
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="positive"):
-        RecogniserSettings(partial_every_ms=0)
+    with pytest.raises(ValueError, match="negative"):
+        RecogniserSettings(carried_frames=-1)
     with pytest.raises(ValueError, match="settle margin"):
         RecogniserSettings(settle_margin_ms=6000)
