@@ -76,6 +76,11 @@ class DataFolder:
         return self.root / "state"
 
     @property
+    def models(self) -> Path:
+        """The site's own model packs, see `recognizer.model_store`."""
+        return self.root / "models"
+
+    @property
     def run(self) -> Path:
         """What only lives while an engine runs."""
         return self.root / "run"

@@ -90,7 +90,7 @@ class Engine:
         on_notes
             Called whenever what keeps processes from their work has changed.
         """
-        _unpack_graph()
+        _unpack_graph(self._folder, self._settings)
         self._supervisor.on_ready = on_ready
         self._supervisor.on_notes = on_notes
         try:
@@ -166,13 +166,16 @@ def _at(settings: SocketSettings, address: tuple[str, int] | None) -> SocketSett
     return settings if address is None else replace(settings, sip_host=address[0], sip_port=address[1])
 
 
-def _unpack_graph() -> None:
+def _unpack_graph(data: DataFolder, settings: Settings) -> None:
     """Once a machine: here, where it is seen, rather than in each recogniser at its first start."""
+    from console.chosen_model import chosen_pack, told_in_one_sentence
     from recognizer.model_pack import graph_installed, install_graph
 
-    if not graph_installed():
-        logger.warning("Unpacking the recognition graph; this happens once and takes some seconds.")
-        install_graph()
+    pack = chosen_pack(data, settings.engine)
+    with told_in_one_sentence():
+        if not graph_installed(pack):
+            logger.warning("Unpacking the recognition graph; this happens once and takes some seconds.")
+            install_graph(pack)
 
 
 def _empty(folder: Path) -> None:
