@@ -63,9 +63,13 @@ class ConfidenceModel:
         lattice : Lattice, optional
             Of the search that found `hypothesis`; without it, or if it does not hold the words, nothing disagrees.
         """
-        features = word_features(hypothesis, alignment, lattice)
+        return tuple(self.probabilities(word_features(hypothesis, alignment, lattice)).tolist())
+
+    def probabilities(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one probability per row of `features`, float64[words, features]."""
         logits = self.intercept + features @ np.array(self.weights)
-        return tuple(float(p) for p in 1.0 / (1.0 + np.exp(-np.clip(logits, -20.0, 20.0))))
+        probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(logits, -20.0, 20.0)))
+        return probabilities
 
 
 def timed(

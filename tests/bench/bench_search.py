@@ -28,7 +28,6 @@ from recognizer.evaluation.audio_file import read_audio
 from recognizer.evaluation.telephone_channel import telephone_speech
 from recognizer.evaluation.test_set import read_test_set
 from recognizer.evaluation.word_errors import WordErrors, count_errors, normalised_words
-from recognizer.features import FeatureStream
 from recognizer.flat_fst import FlatFst
 from recognizer.graph import Graph
 from recognizer.lattice_paths import oracle_errors
@@ -60,7 +59,7 @@ def scored(recogniser: Recogniser, tables: list[Path], most: int) -> list[tuple[
         for recording in read_test_set(table)[:most]:
             samples = telephone_speech(read_audio(recording.audio))
             stream = recogniser.model.stream()
-            block = FeatureStream(recogniser.model.statistics).accept(samples)
+            block = recogniser.model.features().accept(samples)
             scores = np.concatenate([stream.accept(block), stream.finish()])
             found.append((normalised_words(recording.text), scores))
     return found
