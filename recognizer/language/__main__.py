@@ -1,6 +1,7 @@
 """Make, adapt and measure language models.
 
     python -m recognizer.language gather --repositories CLONES --held-out TRANSCRIPTS --out TEXTS
+    python -m recognizer.language words --text NAME=FILE[,FILE] ... --lexicon LEXICON --out LEXICON
     python -m recognizer.language train --text NAME=FILE[,FILE] ... --develop NAME=FILE[*SHARE] ... \\
         --lexicon LEXICON --keep 1300000 --out general.arpa.xz [--compact 4500000 --compact-out big.lm]
     python -m recognizer.language adapt --base general.arpa.xz --adapt SITE.txt --lexicon LEXICON --out site.arpa.xz
@@ -14,6 +15,7 @@ if something could not be read or made; the reason is one sentence on standard e
 from __future__ import annotations
 
 import argparse
+import lzma
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +23,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from recognizer.grapheme_to_phoneme import GraphemeModelError, GraphemeToPhoneme
 from recognizer.language import compact_model
 from recognizer.language.arpa_file import read_arpa, write_arpa
 from recognizer.language.backoff_model import BackoffModel
 from recognizer.language.held_out import HeldOut, Screening
+from recognizer.language.new_words import missing_words, pronunciations
 from recognizer.language.perplexity import Perplexity
 from recognizer.language.pruning import pruned_to
 from recognizer.language.text_sources import SOURCES, TextSourceError, documents
 from recognizer.language.training_run import Recipe, Trained, measured, read_lines, train_mixture
-from recognizer.lexicon import LexiconError, read_text
+from recognizer.language.vocabulary import word_counts
+from recognizer.lexicon import LexiconError, read_lexicon, read_text
+from recognizer.model_pack import PHONES
 
 _OUT, _ERR = Console(soft_wrap=True), Console(stderr=True)
 _OWN_SHARE = 0.1
@@ -64,8 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     gather.add_argument("--titles", type=Path, help="titles of the books that tests read, one per line")
     gather.add_argument("--only", action="append", default=[], help="name of a text; may be given several times")
     gather.add_argument("--out", type=Path, required=True, help="folder for NAME.txt")
+    words = jobs.add_parser("words", help="add to a dictionary the words of texts that it lacks")
+    words.add_argument("--lexicon", type=Path, required=True, help="dictionary, 'word PHONE ...' per line")
+    words.add_argument("--most", type=int, default=24_000, help="how many words to add (%(default)s)")
+    words.add_argument("--least", type=int, default=3, help="fewest occurrences of an added word (%(default)s)")
+    words.add_argument("--out", type=Path, required=True, help="dictionary to write (.xz allowed)")
     train = jobs.add_parser("train", help="train on texts, mix, prune")
-    train.add_argument("--text", action="append", default=[], type=_named, metavar="NAME=FILE[,FILE]")
+    for job in (words, train):
+        job.add_argument("--text", action="append", default=[], type=_named, metavar="NAME=FILE[,FILE]")
     train.add_argument("--base", action="append", default=[], type=_named, metavar="NAME=ARPA")
     train.add_argument("--develop", action="append", default=[], type=_shared, metavar="NAME=FILE[*SHARE]")
     train.add_argument(
@@ -118,6 +130,22 @@ def _gather(given: argparse.Namespace) -> None:
         table.add_row(source.name, f"{source.repository} ({source.licence})", *(f"{n:,}" for n in figures))
         _ERR.print(f"{source.name}: {source.repository}, {report.words:,} words")
     _OUT.print(table)
+
+
+def _add_words(given: argparse.Namespace) -> None:
+    lexicon = read_lexicon(given.lexicon, PHONES)
+    counts = {name: word_counts(read_lines(paths)) for name, paths in given.text}
+    letters = GraphemeToPhoneme.load()
+    added = 0
+    for word in missing_words(counts, lexicon, given.most, given.least):
+        found = pronunciations(word, lexicon, letters)
+        if found:
+            lexicon[word] = found
+            added += 1
+    lines = (f"{word} {' '.join(phones)}\n" for word in sorted(lexicon) for phones in lexicon[word])
+    text = "".join(lines).encode()
+    given.out.write_bytes(lzma.compress(text) if given.out.suffix == ".xz" else text)
+    _OUT.print(f"{given.out.name}: {len(lexicon):,} words, {added:,} of them added")
 
 
 def _write(model: BackoffModel, keep: int, out: Path) -> BackoffModel:
@@ -200,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.job == "gather":
             _gather(given)
+        elif given.job == "words":
+            _add_words(given)
         elif given.job == "train":
             _train(given)
         elif given.job == "adapt":
@@ -209,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _report_perplexity({given.model.name: read_arpa(given.model)}, texts)
         else:
             given.out.write_bytes(compact_model.pack(read_arpa(given.model)))
-    except (OSError, LexiconError, TextSourceError, ValueError) as error:
+    except (OSError, GraphemeModelError, LexiconError, TextSourceError, ValueError) as error:
         _ERR.print(f"The language model was not made: {error}")
         return 1
     return 0

@@ -137,6 +137,10 @@ def _texts(text: str) -> Iterator[str]:
         yield _typed(item["text"])
 
 
+def _translated(text: str) -> Iterator[str]:
+    yield from dict.fromkeys(line.partition("\t")[0] for line in text.splitlines())
+
+
 def _utterance_lines(text: str) -> Iterator[str]:
     for line in text.splitlines():
         yield json.loads(line)["utterance"]
@@ -202,6 +206,10 @@ SOURCES = (
         "schedules", "google-research-datasets/dstc8-schema-guided-dialogue",
         "e852981ae34990f4358979625854259302feaa78", "CC-BY-SA-4.0",
         r"(?:train|dev)/dialogues_\d+\.json", _scheduled_turns,
+    ),
+    TextSource(
+        "everyday", "Soubhagya264/Language_Translator-Encoder-Decoder-", "f6c89651306aa93d2f0f0447ce15b553a530abb0",
+        "CC-BY-2.0-FR (Tatoeba)", r"fra\.txt", _translated,
     ),
     TextSource(
         "callers", "amazon-science/dstc11-track2-intent-induction", "969b95a0d7365fbc6cd0e05989f1be6b44e6680c",
