@@ -39,6 +39,7 @@ from recognizer.model_pack import PHONES
 
 _OUT, _ERR = Console(soft_wrap=True), Console(stderr=True)
 _OWN_SHARE = 0.1
+_MOST_OF_SITE = 0.5  # its own text alone would have the general language forgotten
 
 
 def _named(argument: str) -> tuple[str, list[Path]]:
@@ -92,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     adapt = jobs.add_parser("adapt", help="interpolate a model with a site's own text")
     adapt.add_argument("--base", type=Path, required=True, help="ARPA file to start from")
     adapt.add_argument("--adapt", type=Path, action="append", required=True, help="the site's text")
-    adapt.add_argument("--weight", type=float, help="of the site's text; found on a tenth of it by default")
+    adapt.add_argument(
+        "--weight", type=float, help="of the site's text; by default found on a tenth of it, at most 0.5"
+    )
     for job in (train, adapt):
         job.add_argument("--lexicon", type=Path, required=True, help="dictionary, 'word PHONE ...' per line")
         job.add_argument("--keep", type=int, default=1_300_000, help="n-grams of two or more words (%(default)s)")
@@ -184,10 +187,11 @@ def _adapt(given: argparse.Namespace) -> None:
         learned.write_text("\n".join(line for i, line in enumerate(lines) if i % step), "utf-8")
         judged.write_text("\n".join(lines[::step]), "utf-8")
         base_words = [word for word in read_arpa(given.base).words if word in pronounced]
+        most = {"site": _MOST_OF_SITE} if given.weight is None else {}
         fixed = () if given.weight is None else (given.weight, 1.0 - given.weight)
         trained = train_mixture(
             {"site": [learned]}, {"base": given.base}, {"site": (judged, 1.0)}, pronounced,
-            Recipe(words=len(lines), fixed_weights=fixed), base_words, _ERR.print,
+            Recipe(words=len(lines), fixed_weights=fixed, most=most), base_words, _ERR.print,
         )  # fmt: skip
     finally:
         learned.unlink(missing_ok=True)

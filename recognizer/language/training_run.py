@@ -37,6 +37,8 @@ class Recipe:
         How much a text's word frequencies count when the vocabulary is chosen; 1 for the others.
     fixed_weights : tuple of float
         Weights of the texts and then the bases, in place of those found on the development texts.
+    most : mapping of component name to float
+        Highest weight of a component; what is above goes to the others.
     """
 
     order: int = 3
@@ -44,6 +46,7 @@ class Recipe:
     least: tuple[int, ...] = (1, 1, 2, 2)
     vocabulary_weights: Mapping[str, float] = field(default_factory=dict)
     fixed_weights: tuple[float, ...] = ()
+    most: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,20 @@ def train_mixture(
     else:
         tokens = [numbered_text(read_lines([path]), number) for path, _ in develop.values()]
         weights = weights_by_em(list(components.values()), tokens, [share for _, share in develop.values()])
+    weights = _capped(weights, [recipe.most.get(name, 1.0) for name in components])
     progress("mix")
     found = dict(zip(components, weights.tolist(), strict=True))
     return Trained(mixed(list(components.values()), weights.tolist()), found)
+
+
+def _capped(weights: NDArray[np.float64], most: Sequence[float]) -> NDArray[np.float64]:
+    caps = np.array(most)
+    over = weights > caps
+    if not over.any() or over.all():
+        return weights
+    kept = np.minimum(weights, caps)
+    kept[~over] *= (1.0 - kept[over].sum()) / kept[~over].sum()
+    return kept
 
 
 def measured(model: BackoffModel, texts: Mapping[str, Path]) -> dict[str, Perplexity]:
