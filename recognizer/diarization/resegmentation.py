@@ -1,4 +1,4 @@
-"""Where each of two voices speaks, frame by frame: an HMM whose states are the voices, and both at once."""
+"""Where each of two voices speaks, frame by frame: a two-state HMM on each row's likeness to them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,14 @@ class TurnSettings:
         How much a difference of cosine of 1 weighs per second of speech, as a log likelihood.
     change_cost : float
         Log likelihood that a change of speaker costs.
-    least_turn_s : float
-        No turn is shorter, but for those between two silences.
     """
 
     sharpness: float = 20.0
     change_cost: float = 3.0
-    least_turn_s: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.sharpness <= 0 or self.change_cost < 0 or self.least_turn_s < 0:
-            raise ValueError(
-                "Sharpness of turns is positive, the cost of a change and the least turn not negative."
-            )
+        if self.sharpness <= 0 or self.change_cost < 0:
+            raise ValueError("The sharpness of turns is positive, the cost of a change not negative.")
 
 
 def voices_by_row(
@@ -47,14 +42,13 @@ def voices_by_row(
     likeness : float32[rows, 2]
         Cosine of each row's embedding and each voice.
     speech : bool[rows]
-        Where anybody speaks. Rows of silence neither vote nor hold a voice: the change across a pause is free, the
-        more so the longer it is.
+        Where anybody speaks. Rows of silence do not vote, and a change of speaker in them costs a quarter.
     row_s : float
         Seconds per row.
     """
     gain = settings.sharpness * row_s * (likeness[:, 0] - likeness[:, 1]).astype(np.float64)
     gain[~speech] = 0
-    change = np.full(len(gain), settings.change_cost)
+    change = np.full(len(gain), settings.change_cost, np.float64)
     change[~speech] = settings.change_cost / 4
     found: NDArray[Any] = _two_state_viterbi(gain, change)
     found[~speech] = -1

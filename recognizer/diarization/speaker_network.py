@@ -8,6 +8,8 @@ than the line (:mod:`recognizer.training.speaker_embedding`).
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -94,7 +96,7 @@ class SpeakerNetwork:
                 held: dict[str, Any] = {name: arrays[name].astype(np.float32) for name in arrays.files}
             layers = tuple((held[f"{i}.W"], held[f"{i}.b"]) for i in range(len(TAPS)))
             network = cls(held["mean"], held["deviation"], layers, held["p.W"], held["p.b"])
-        except (OSError, EOFError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise SpeakerNetworkError(
                 "The network of voices could not be read; install the package anew."
             ) from error

@@ -30,8 +30,8 @@ class ActivitySettings:
     """
 
     bias: float = 0.0
-    change_cost: float = 8.0
-    pad_frames: int = 1
+    change_cost: float = 2.0
+    pad_frames: int = 3
 
 
 def speech_frames(

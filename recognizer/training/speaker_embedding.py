@@ -40,7 +40,7 @@ class EmbeddingSettings:
     width: int = 160
     wide: int = 256
     size: int = 64
-    steps: int = 2500
+    steps: int = 1300
     batch: int = 64
     shortest_rows: int = 27
     longest_rows: int = 100
