@@ -28,6 +28,8 @@ class Action(StrEnum):
     CAPTURE_KEY_DESTROYED = "capture_key_destroyed"
     CALL_FORGOTTEN = "call_forgotten"
     REBUILD_INDEX = "rebuild_index"
+    MODEL_CHANGED = "model_changed"
+    VOCABULARY_CHANGED = "vocabulary_changed"
     ACCESS_DENIED = "access_denied"
 
 

@@ -14,9 +14,11 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from console.chosen_model import told_in_one_sentence
-from console.commands.options import ConfigOption, DataOption, JsonOption, err, out
+from console.commands.options import ConfigOption, DataOption, JsonOption, err, operating_system_user, out, wire
 from console.data_folder import DataFolder
 from console.settings import load_settings
+from console.wiring import Wiring
+from events.audit_entry import Action
 from recognizer.model_adding import Progress, add_model
 from recognizer.model_pack import DEFAULT_PACK, ModelPackError, graph_installed, install_graph, verify_files
 from recognizer.model_store import ModelStore, StoredPack
@@ -68,18 +70,23 @@ def card(name: NameArgument, data: DataOption) -> None:
 @app.command("use")
 def use(name: NameArgument, data: DataOption, config: ConfigOption = None) -> None:
     """Recognise with this pack from the next start of the engine, or of its recognisers, on."""
-    store = _store(data)
-    with told_in_one_sentence():
-        pack = store.find(name)
-        if pack.problem:
-            raise ModelPackError(pack.problem)
-        verify_files(pack.folder)
-        if not graph_installed(pack.folder):
-            with err.status("unpacking the recognition graph, once on this machine"):
-                install_graph(pack.folder)
-        store.use(name)
+    wiring = wire(data, config)
+    try:
+        store = ModelStore(wiring.folder.models)
+        with told_in_one_sentence():
+            pack = store.find(name)
+            if pack.problem:
+                raise ModelPackError(pack.problem)
+            verify_files(pack.folder)
+            if not graph_installed(pack.folder):
+                with err.status("unpacking the recognition graph, once on this machine"):
+                    install_graph(pack.folder)
+            store.use(name)
+        _record(wiring, name, "put to use")
+    finally:
+        wiring.close()
     out.print(f"Recognisers that start from now on use {name}.", highlight=False, markup=False)
-    setting = load_settings(config).engine.model
+    setting = wiring.settings.engine.model
     if setting and setting != name:
         err.print(
             f"The setting [engine] model goes before it and names {setting}.",
@@ -101,16 +108,22 @@ def add(
         str,
         typer.Option("--base", metavar="NAME", help="Whose dictionary, language model and confidence to take."),
     ] = DEFAULT_PACK.name,
+    config: ConfigOption = None,
 ) -> None:
     """Check a model from elsewhere, build its recognition graph, and add it to this site's packs.
 
     What does not fit is said in one sentence, and nothing is stored then (exit status 1).
     """
-    store = _store(data)
-    with told_in_one_sentence():
-        found = store.find(base)
-        with _told() as progress:
-            added = add_model(folder, store, found, name, progress)
+    wiring = wire(data, config)
+    try:
+        store = ModelStore(wiring.folder.models)
+        with told_in_one_sentence():
+            found = store.find(base)
+            with _told() as progress:
+                added = add_model(folder, store, found, name, progress)
+        _record(wiring, added.name, "added")
+    finally:
+        wiring.close()
     section = added.checked.section
     words = f" {added.words} words," if added.words else ""
     out.print(
@@ -122,6 +135,12 @@ def add(
     )
     for note in added.notes:
         err.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _record(wiring: Wiring, name: str, what: str) -> None:
+    wiring.audit_recorder("cli").record(
+        operating_system_user(), "operator", Action.MODEL_CHANGED, f"model {name}", reason=what
+    )
 
 
 def _store(data: Path) -> ModelStore:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from compliance.audit.audit_log import AuditFilter
 from console.chosen_model import ModelNotUsable, chosen_pack
 from console.cli import main
 from console.data_folder import DataFolder
-from console.settings import EngineSettings
+from console.settings import EngineSettings, load_settings
+from console.wiring import Wiring
+from events.audit_entry import Action
 from recognizer.model_pack import CACHE_VARIABLE, DEFAULT_PACK, read_manifest
 from tests.builders.small_packs import tiny_pack
 
@@ -44,6 +47,16 @@ def data(tmp_path: Path) -> DataFolder:
     return DataFolder.at(tmp_path / "data")
 
 
+def recorded(tmp_path: Path) -> list[tuple[str, str]]:
+    """What the audit log has of changed models."""
+    wiring = Wiring(data(tmp_path), load_settings())
+    try:
+        logged = wiring.audit_log.page(AuditFilter(action=Action.MODEL_CHANGED), None, 50)
+        return [(one.entry.subject, one.entry.reason) for one in reversed(logged)]
+    finally:
+        wiring.close()
+
+
 @pytest.fixture
 def site_pack(tmp_path: Path) -> Path:
     """A pack in the site's folder, as `add` leaves it."""
@@ -67,6 +80,7 @@ def test_a_choice_stays_until_another_is_made(run: Run, tmp_path: Path, site_pac
     assert chosen_pack(data(tmp_path), EngineSettings()) == site_pack
     assert [told["name"] for told in json.loads(run("list", "--json")[1]) if told["in_use"]] == ["site-calls"]
     assert any((tmp_path / "cache" / "graphs").glob("site-calls-*/graph.json"))
+    assert recorded(tmp_path) == [("model site-calls", "put to use")]
     # A setting goes before it.
     assert chosen_pack(data(tmp_path), EngineSettings(model=NAME)) == DEFAULT_PACK
 
@@ -115,8 +129,10 @@ def test_a_whole_pack_is_added_checked_and_then_listed(run: Run, tmp_path: Path)
     assert printed.startswith("Added from-elsewhere: tdnnf,")
     assert told.split("\n")[:2] == ["copy", "dry run"]
     assert read_manifest(data(tmp_path).models / "from-elsewhere")["name"] == "from-elsewhere"
+    assert recorded(tmp_path) == [("model from-elsewhere", "added")]
     status, _, told = run("add", str(made))
     assert (status, told.count("already")) == (1, 1)
+    assert len(recorded(tmp_path)) == 1
 
 
 def test_a_folder_without_a_model_is_refused(run: Run, tmp_path: Path) -> None:
