@@ -15,6 +15,7 @@ from recognizer import alignment_formats as formats
 from recognizer.acoustic_model import AcousticModelError
 from recognizer.evaluation.audio_file import AudioFileError
 from recognizer.forced_alignment import Alignment, AlignmentError, ForcedAligner, Pronounce
+from recognizer.grapheme_to_phoneme import GraphemeModelError, GraphemeToPhoneme
 from recognizer.lexicon import LexiconError
 from recognizer.model_pack import DEFAULT_PACK, ModelPackError
 from recognizer.recording_blocks import channels_of, recording_blocks
@@ -87,8 +88,6 @@ def _channel(audio: Path, channel: int | None) -> int:
 
 def _pronouncer() -> Pronounce | None:
     """Say words that the dictionary lacks as its words are spelled; None where that model is not there."""
-    from recognizer.grapheme_to_phoneme import GraphemeModelError, GraphemeToPhoneme
-
     try:
         spelling = GraphemeToPhoneme.load()
     except GraphemeModelError:
