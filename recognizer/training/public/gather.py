@@ -10,6 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -64,6 +65,8 @@ class Gathered:
         Archive to the state that was read.
     complaints : list of str
         Sentences about what was expected and is not there.
+    taken : set of str
+        Names and checksums of the recordings taken, by which duplicates are known.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -260,7 +263,7 @@ def _of_call(call: str, archive: Archive, source: Source, gathered: Gathered) ->
     left_out = LeftOut()
     for place, recording, wav in call_segments(call, archive, left_out):
         speaker = recording.speaker.removeprefix(f"{source.family}-")
-        yield _Utterance(place, place, "", speaker, " ".join(recording.words), lambda wav=wav: wav)  # type: ignore[misc]
+        yield _Utterance(place, place, "", speaker, " ".join(recording.words), partial(bytes, wav))
     for reason, count in left_out.reasons.items():
         gathered.left_out[source.corpus, reason] += count
 
