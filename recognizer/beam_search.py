@@ -170,7 +170,7 @@ class BeamSearch:
         self._offsets = np.zeros(1 << 6)
         self._first, self._first_link = np.zeros(1 << 6, np.int32), np.zeros(1 << 6, np.int32)
         self._begin = 0
-        self._end, scratch.table, scratch.queue, self._tokens, self._links, self._link_end = begin_tokens(
+        self._end, self._link_end, scratch.table, scratch.queue, self._tokens, self._links = begin_tokens(
             self.graph.states,
             self.graph.arcs,
             np.float32(settings.beam),

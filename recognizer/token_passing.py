@@ -25,6 +25,8 @@ LINK = np.dtype([("slack", "<f4"), ("source", "<i4"), ("target", "<i4"), ("arc",
 
 _BINS = 256
 _FAR = np.float32(1e30)
+_HASH = 2654435761
+_MORE_TOKENS, _MORE_LINKS, _LARGER_TABLE, _LONGER_QUEUE = -1, -2, -3, -4
 _AHEAD = 12
 """Tokens between asking for a state's memory and using it."""
 
@@ -34,28 +36,6 @@ def _larger(array: NDArray[Any]) -> NDArray[Any]:
     grown = np.empty(2 * len(array), array.dtype)
     grown[: len(array)] = array
     return grown
-
-
-@njit(cache=True, inline="always")
-def _slot(table: NDArray[np.int64], state: int) -> int:
-    """Where `state` is in the hash table, or the free place where it belongs (open addressing).
-
-    An entry is the state in the upper and its token in the lower half: one look tells both.
-    """
-    mask = len(table) - 1
-    place = ((state * 2654435761) >> 9) & mask
-    while table[place] >= 0 and (table[place] >> 32) != state:
-        place = (place + 1) & mask
-    return place
-
-
-@njit(cache=True)
-def _rehashed(tokens: NDArray[np.void], begin: int, end: int, size: int) -> NDArray[np.int64]:
-    table = np.full(size, -1, np.int64)
-    for i in range(begin, end):
-        state = np.int64(tokens[i].state)
-        table[_slot(table, state)] = (state << 32) | i
-    return table
 
 
 @njit(cache=True)
@@ -80,6 +60,90 @@ def _expansion_width(
 
 
 @njit(cache=True)
+def _with_room(lacking: Any, table: Any, queue: Any, tokens: Any, links: Any) -> Any:
+    if lacking == _LARGER_TABLE:
+        table = np.empty(2 * len(table), np.int64)
+    elif lacking == _LONGER_QUEUE:
+        queue = np.empty(2 * len(queue), np.int32)
+    elif lacking == _MORE_TOKENS:
+        tokens = _larger(tokens)
+    else:
+        links = _larger(links)
+    return table, queue, tokens, links
+
+
+@njit(cache=True)
+def _emit(
+    states: Any,
+    arcs: Any,
+    score: Any,
+    begin: Any,
+    end: Any,
+    best: Any,
+    cutoff: Any,
+    width: Any,
+    reach: Any,
+    lattice_beam: Any,
+    table: Any,
+    tokens: Any,
+    links: Any,
+    link_end: Any,
+) -> Any:
+    """Let the tokens from `begin` to `end` cross the arcs that hear a frame; the new ones come behind them.
+
+    Returns where the new tokens end (below zero: what there was no room for), where the links end, and the next cutoff.
+    """
+    made = end
+    most, most_links, most_entries = len(tokens), len(links), len(table) // 2 + end
+    mask = len(table) - 1
+    for i in range(begin, end):
+        if i + _AHEAD < end:
+            prefetch(states, np.int64(tokens[i + _AHEAD].state))
+        if i + _AHEAD // 2 < end:
+            prefetch(arcs, np.int64(states[tokens[i + _AHEAD // 2].state].emitting))
+        base = tokens[i].cost - best
+        if base > width:
+            continue
+        state = tokens[i].state
+        for a in range(states[state].emitting, states[state + 1].first):
+            cost = base + arcs[a].weight - score[arcs[a].pdf]
+            if cost >= cutoff:
+                continue
+            cutoff = min(cutoff, cost + reach)
+            following = np.int64(arcs[a].next)
+            place = ((following * _HASH) >> 9) & mask
+            while table[place] >= 0 and (table[place] >> 32) != following:
+                place = (place + 1) & mask
+            if table[place] < 0:
+                if made >= min(most, most_entries):
+                    return (_MORE_TOKENS if made == most else _LARGER_TABLE), link_end, cutoff
+                j = made
+                made += 1
+                table[place] = (following << 32) | j
+                tokens[j].state = following
+            else:
+                j = table[place] & 0xFFFFFFFF
+                other = tokens[j].cost
+                if abs(cost - other) <= lattice_beam:
+                    if link_end == most_links:
+                        return _MORE_LINKS, link_end, cutoff
+                    # The loser of the two becomes a link.
+                    if other <= cost:
+                        links[link_end].slack, links[link_end].source, links[link_end].arc = cost, i, a
+                    else:
+                        links[link_end].slack = other
+                        links[link_end].source, links[link_end].arc = tokens[j].source, tokens[j].arc
+                    links[link_end].target = j
+                    link_end += 1
+                if other <= cost:
+                    continue
+            tokens[j].cost = cost
+            tokens[j].source = i
+            tokens[j].arc = a
+    return made, link_end, cutoff
+
+
+@njit(cache=True)
 def _close(
     states: Any,
     arcs: Any,
@@ -93,7 +157,9 @@ def _close(
     links: Any,
     link_end: Any,
 ) -> Any:
-    """Let the tokens from `begin` cross arcs without input; return what may have grown."""
+    """Let the tokens from `begin` cross arcs without input; return as :func:`_emit`, without the cutoff."""
+    most, most_links, most_entries = len(tokens), len(links), len(table) // 2 + begin
+    mask = len(table) - 1
     queued = 0
     for i in range(begin, end):
         if i + _AHEAD < end:
@@ -104,7 +170,7 @@ def _close(
         prefetch(arcs, np.int64(first))
         if states[state].emitting > first and tokens[i].cost < cutoff:
             if queued == len(queue):
-                queue = _larger(queue)
+                return _LONGER_QUEUE, link_end
             queue[queued] = i
             queued += 1
     while queued > 0:
@@ -119,44 +185,40 @@ def _close(
             if cost >= cutoff:
                 continue
             following = np.int64(arcs[a].next)
-            place = _slot(table, following)
-            entry = table[place]
-            if entry < 0:
+            place = ((following * _HASH) >> 9) & mask
+            while table[place] >= 0 and (table[place] >> 32) != following:
+                place = (place + 1) & mask
+            if table[place] < 0:
+                if end >= min(most, most_entries):
+                    return (_MORE_TOKENS if end == most else _LARGER_TABLE), link_end
                 j = end
-                if end == len(tokens):
-                    tokens = _larger(tokens)
+                end += 1
                 table[place] = (following << 32) | j
                 tokens[j].state = following
-                end += 1
-                if 2 * (end - begin) > len(table):
-                    table = _rehashed(tokens, begin, end, 2 * len(table))
             else:
-                j = entry & 0xFFFFFFFF
+                j = table[place] & 0xFFFFFFFF
                 other = tokens[j].cost
-                if other <= cost:
-                    if cost - other <= lattice_beam and (tokens[j].source != i or tokens[j].arc != a):
-                        if link_end == len(links):
-                            links = _larger(links)
-                        links[link_end].slack = cost
-                        links[link_end].source, links[link_end].target, links[link_end].arc = i, j, a
-                        link_end += 1
-                    continue
-                if other - cost <= lattice_beam and (tokens[j].source != i or tokens[j].arc != a):
-                    if link_end == len(links):
-                        links = _larger(links)
-                    links[link_end].slack = other
-                    links[link_end].source, links[link_end].target = tokens[j].source, j
-                    links[link_end].arc = tokens[j].arc
+                if abs(cost - other) <= lattice_beam and (tokens[j].source != i or tokens[j].arc != a):
+                    if link_end == most_links:
+                        return _MORE_LINKS, link_end
+                    if other <= cost:
+                        links[link_end].slack, links[link_end].source, links[link_end].arc = cost, i, a
+                    else:
+                        links[link_end].slack = other
+                        links[link_end].source, links[link_end].arc = tokens[j].source, tokens[j].arc
+                    links[link_end].target = j
                     link_end += 1
+                if other <= cost:
+                    continue
             tokens[j].cost = cost
             tokens[j].source = i
             tokens[j].arc = a
             if states[following].emitting > states[following].first:
                 if queued == len(queue):
-                    queue = _larger(queue)
+                    return _LONGER_QUEUE, link_end
                 queue[queued] = j
                 queued += 1
-    return end, table, queue, tokens, links, link_end
+    return end, link_end
 
 
 @njit(cache=True)
@@ -184,14 +246,19 @@ def _settle(
 def begin_tokens(
     states: Any, arcs: Any, beam: Any, lattice_beam: Any, table: Any, queue: Any, tokens: Any, links: Any
 ) -> Any:
-    """Close the one token at `tokens[0]` over arcs without input: the layer before the first frame."""
-    table[:] = -1
-    state = np.int64(tokens[0].state)
-    table[_slot(table, state)] = state << 32
-    end, table, queue, tokens, links, link_end = _close(
-        states, arcs, 0, 1, beam, lattice_beam, table, queue, tokens, links, 0
-    )
-    return end, table, queue, tokens, links, _settle(arcs, 0, 0, link_end, lattice_beam, tokens, links)
+    """Close the one token at `tokens[0]` over arcs without input: the layer before the first frame.
+
+    Returns where the tokens and the links end, and the arrays, which may have been replaced by larger ones.
+    """
+    while True:
+        table[:] = -1
+        state = np.int64(tokens[0].state)
+        table[((state * _HASH) >> 9) & (len(table) - 1)] = state << 32
+        end, link_end = _close(states, arcs, 0, 1, beam, lattice_beam, table, queue, tokens, links, 0)
+        if end >= 0:
+            break
+        table, queue, tokens, links = _with_room(end, table, queue, tokens, links)
+    return end, _settle(arcs, 0, 0, link_end, lattice_beam, tokens, links), table, queue, tokens, links
 
 
 @njit(cache=True)
@@ -236,76 +303,52 @@ def pass_tokens(
         width = _expansion_width(tokens, begin, end, best, beam, max_active)
         reach = beam if width >= beam else min(beam, width + beam_delta)
         score = scores[step]
-        cutoff = _FAR
-        made = end
-        link_begin = link_end
-        size = len(table)
-        while size > 1024 and size > 8 * (end - begin):
-            size >>= 1
-        if size < len(table):
-            table = table[:size]
-        table[:] = -1
+        start = _FAR
         if best_token >= 0:
             # The best token's own successors give a first idea of the next frame's cutoff.
             state = tokens[best_token].state
             for a in range(states[state].emitting, states[state + 1].first):
-                cutoff = min(cutoff, arcs[a].weight - score[arcs[a].pdf] + reach)
-        for i in range(begin, end):
-            if i + _AHEAD < end:
-                prefetch(states, np.int64(tokens[i + _AHEAD].state))
-            if i + _AHEAD // 2 < end:
-                prefetch(arcs, np.int64(states[tokens[i + _AHEAD // 2].state].emitting))
-            base = tokens[i].cost - best
-            if base > width:
-                continue
-            state = tokens[i].state
-            for a in range(states[state].emitting, states[state + 1].first):
-                cost = base + arcs[a].weight - score[arcs[a].pdf]
-                if cost >= cutoff:
-                    continue
-                cutoff = min(cutoff, cost + reach)
-                following = np.int64(arcs[a].next)
-                place = _slot(table, following)
-                entry = table[place]
-                if entry < 0:
-                    j = made
-                    if made == len(tokens):
-                        tokens = _larger(tokens)
-                    table[place] = (following << 32) | j
-                    tokens[j].state = following
-                    made += 1
-                    if 2 * (made - end) > len(table):
-                        table = _rehashed(tokens, end, made, 2 * len(table))
-                else:
-                    j = entry & 0xFFFFFFFF
-                    other = tokens[j].cost
-                    if other <= cost:
-                        if cost - other <= lattice_beam:
-                            if link_end == len(links):
-                                links = _larger(links)
-                            links[link_end].slack = cost
-                            links[link_end].source, links[link_end].target, links[link_end].arc = i, j, a
-                            link_end += 1
-                        continue
-                    if other - cost <= lattice_beam:
-                        if link_end == len(links):
-                            links = _larger(links)
-                        links[link_end].slack = other
-                        links[link_end].source, links[link_end].target = tokens[j].source, j
-                        links[link_end].arc = tokens[j].arc
-                        link_end += 1
-                tokens[j].cost = cost
-                tokens[j].source = i
-                tokens[j].arc = a
+                start = min(start, arcs[a].weight - score[arcs[a].pdf] + reach)
+        size = 1024
+        while size < len(table) and size < 6 * (end - begin):
+            size *= 2
+        while True:
+            # The loops must not exchange arrays (each exchange is counted, and that doubled their time); where room
+            # gets short they give up, and the frame begins again with more.
+            used = table[:size]
+            used[:] = -1
+            made, links_made, cutoff = _emit(
+                states,
+                arcs,
+                score,
+                begin,
+                end,
+                best,
+                start,
+                width,
+                reach,
+                lattice_beam,
+                used,
+                tokens,
+                links,
+                link_end,
+            )
+            if made >= 0:
+                made, links_made = _close(
+                    states, arcs, end, made, cutoff, lattice_beam, used, queue, tokens, links, links_made
+                )
+            if made >= 0:
+                break
+            if made == _LARGER_TABLE:
+                size *= 2
+            if made != _LARGER_TABLE or size > len(table):
+                table, queue, tokens, links = _with_room(made, table, queue, tokens, links)
         begin, end = end, made
-        end, table, queue, tokens, links, link_end = _close(
-            states, arcs, begin, end, cutoff, lattice_beam, table, queue, tokens, links, link_end
-        )
-        link_end = _settle(arcs, begin, link_begin, link_end, lattice_beam, tokens, links)
         if layers + 1 >= len(first):
             first, first_link, offsets = _larger(first), _larger(first_link), _larger(offsets)
-        first[layers], first[layers + 1] = begin, end
-        first_link[layers], first_link[layers + 1] = link_begin, link_end
+        first[layers], first_link[layers] = begin, link_end
+        link_end = _settle(arcs, begin, link_end, links_made, lattice_beam, tokens, links)
+        first[layers + 1], first_link[layers + 1] = end, link_end
         offsets[layers] = offsets[layers - 1] + (best if best_token >= 0 else np.float32(0.0))
         layers += 1
     return begin, end, link_end, first, first_link, offsets, table, queue, tokens, links
