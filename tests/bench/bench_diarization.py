@@ -1,6 +1,6 @@
 """Diarization error on made conversations of known speakers, simulated telephone speech.
 
-``CALLWARDEN_CORPORA=FOLDER python -m tests.bench diarization [--split test]``, where the folder holds ``audio.tsv``:
+``CALLWARDEN_CORPORA=FOLDER python -m tests.bench.bench_diarization [--split test]``, where the folder holds ``audio.tsv``:
 pairs of speakers of one corpus, 90 s each, one conversation a pair, an overlap at one turn of seven.
 """
 
@@ -28,7 +28,7 @@ _COLLARS_S = (0.0, 0.25)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench diarization")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.bench_diarization")
     parser.add_argument(
         "--split", choices=("dev", "test"), default="dev", help="test is for the final figure alone"
     )
