@@ -11,7 +11,19 @@ import typer
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from console.commands import align, auditing, calls, demo, engine, index, models, people, rules, speakers
+from console.commands import (
+    align,
+    auditing,
+    calls,
+    demo,
+    engine,
+    index,
+    models,
+    people,
+    rules,
+    speakers,
+    vocabulary,
+)
 from console.commands.options import err
 from events.errors import CallwardenError
 
@@ -30,6 +42,7 @@ app.command("show")(calls.show)
 app.command("align")(align.align)
 app.command("speakers")(speakers.speakers)
 app.add_typer(models.app, name="models")
+app.add_typer(vocabulary.app, name="vocabulary")
 app.add_typer(rules.app, name="rules")
 app.add_typer(people.app, name="users")
 app.add_typer(auditing.app, name="audit")

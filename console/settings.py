@@ -42,6 +42,7 @@ from indexer.worker import IndexerSettings
 from recognizer.beam_search import BeamSearchSettings
 from recognizer.endpoint import EndpointSettings
 from recognizer.partial_words import PartialSettings
+from recognizer.vocabulary_settings import VocabularySettings
 from recognizer.worker import RecogniserWorkerSettings
 from telephony.capture import CaptureSettings
 from telephony.recorded_source import RecordedSourceSettings
@@ -99,6 +100,7 @@ class Settings:
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     partials: PartialSettings = field(default_factory=PartialSettings)
+    vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
     webhook: WebhookSettings = field(default_factory=WebhookSettings)

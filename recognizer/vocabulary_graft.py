@@ -20,6 +20,7 @@ from recognizer.grammar_fst import SILENCE_PROBABILITY
 from recognizer.graph import ARC, STATE, Graph
 from recognizer.hmm_topology import NO_PHONE, HmmTopology
 from recognizer.vocabulary_entry_points import KnownPath, KnownPaths, back_off_states
+from recognizer.vocabulary_settings import GraftSettings
 
 _SILENCE = 1
 _PAUSE = -math.log(SILENCE_PROBABILITY)
@@ -49,29 +50,6 @@ class SpokenPhrase:
     pronunciations: tuple[tuple[Phones, ...], ...]
     bonus: float
     if_rare: bool = False
-
-
-@dataclass(frozen=True)
-class GraftSettings:
-    """What phrases cost.
-
-    Attributes
-    ----------
-    new_word_cost : float
-        Of a word that the language model lacks, in place of its negative log probability after backing off.
-    least_cost : float
-        No bonus makes a phrase cheaper than this.
-    common_cost : float
-        Words that the language model has as cheaper are common.
-    """
-
-    new_word_cost: float = 10.0
-    least_cost: float = 0.5
-    common_cost: float = 7.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.least_cost <= self.new_word_cost and math.isfinite(self.new_word_cost)):
-            raise ValueError("The cost of a new word must be finite and not less than the least cost of a phrase.")
 
 
 def graft(

@@ -26,7 +26,8 @@ from recognizer.hmm_topology import HmmTopology
 from recognizer.lexicon import Lexicon, read_lexicon
 from recognizer.model_pack import ModelPack, ModelPackError, PackSources, install_graph
 from recognizer.vocabulary import Vocabulary, VocabularyEntry, VocabularyError
-from recognizer.vocabulary_graft import GraftSettings, SpokenPhrase, graft
+from recognizer.vocabulary_graft import SpokenPhrase, graft
+from recognizer.vocabulary_settings import VocabularySettings
 from recognizer.vocabulary_speech import Pronouncer, rule_phrases, spoken_entry
 from recognizer.word_alignment import PronunciationTable, WordAligner
 
@@ -36,25 +37,6 @@ _KEPT: Final = 3
 _LOG = logging.getLogger(__name__)
 
 Said = dict[str, list[tuple[int, ...]]]
-
-
-@dataclass(frozen=True)
-class VocabularySettings:
-    """How words of a vocabulary are weighed.
-
-    Attributes
-    ----------
-    rulebook_boost : float
-        Of the phrases that the active rulebooks look for (natural logarithm); 0 leaves them out.
-    graft : GraftSettings
-    """
-
-    rulebook_boost: float = 1.0
-    graft: GraftSettings = field(default_factory=GraftSettings)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rulebook_boost <= 5:
-            raise ValueError("The boost of rulebooks' phrases must lie between 0 and 5.")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from recognizer.graph_build import build_graph
 from recognizer.hmm_topology import add_self_loops
 from recognizer.language_model import LanguageModel, read_arpa
 from recognizer.vocabulary_entry_points import KnownPaths, back_off_states
-from recognizer.vocabulary_graft import GraftSettings, SpokenPhrase, graft
+from recognizer.vocabulary_graft import SpokenPhrase, graft
+from recognizer.vocabulary_settings import GraftSettings
 from tests.builders.small_graphs import ARPA, LEXICON, PHONES, cheapest_per_sentence, tiny_topology
 
 pytest.importorskip("kaldifst")
