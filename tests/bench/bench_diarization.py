@@ -1,7 +1,7 @@
 """Diarization error on made conversations of known speakers, simulated telephone speech.
 
-``CALLWARDEN_CORPORA=FOLDER python -m tests.bench.bench_diarization [--split test]``, where the folder holds ``audio.tsv``:
-pairs of speakers of one corpus, 90 s each, one conversation a pair, an overlap at one turn of seven.
+``CALLWARDEN_CORPORA=FOLDER python -m tests.bench.bench_diarization [--split test]``, where the folder holds
+``audio.tsv``: pairs of speakers of one corpus, 90 s each, one conversation a pair, an overlap at one turn of seven.
 """
 
 from __future__ import annotations
