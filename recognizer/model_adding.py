@@ -12,6 +12,7 @@ import lzma
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,9 @@ Check = Callable[[str, Path], Checked]
 
 MOST_FILES: Final = 200
 MOST_BYTES: Final = 2 << 30
-MOST_TEXT_BYTES: Final = 1 << 30
+MOST_TEXT_BYTES: Final = 256 << 20
+"""Of a dictionary or a language model, unpacked: both are read at once."""
+MOST_ARRAY_BYTES: Final = 64 << 20
 _LEAST_SPELLED: Final = 0.9
 _LEXICONS: Final = ("lexicon.txt", "lexicon.txt.xz")
 _CARD: Final = "card.md"
@@ -264,10 +267,15 @@ def _hybrid_graph(folder: Path, name: str, base: StoredPack, checked: Checked, p
 
 def _topology(path: Path, phones: Sequence[str]) -> HmmTopology:
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_ARRAY_BYTES:
+                raise ModelRefused(f"The arrays in {path.name} are larger than 64 MiB.")
         return HmmTopology.load(path, phones)
+    except ModelRefused:
+        raise
     except KeyError as error:
         raise ModelRefused(f"The file {path.name} lacks the array {error}.") from None
-    except (OSError, ValueError, TypeError, IndexError, EOFError) as error:
+    except (zipfile.BadZipFile, MemoryError, OSError, ValueError, TypeError, IndexError, EOFError) as error:
         sentence = str(error) if type(error) is ValueError and str(error).endswith(".") else "it cannot be read."
         raise ModelRefused(f"The leaves in {path.name} do not serve: {sentence}") from None
 
@@ -289,16 +297,14 @@ def _language_model(folder: Path, base: StoredPack) -> Path:
 
 
 def _unpacks(path: Path) -> Path:
-    """Return `path`, or refuse a file that would become too large, before anybody reads it at once."""
-    if path.suffix != ".xz":
-        return path
+    """Return `path`, or refuse a text that is too large, before anybody reads it at once."""
+    total = 0
     try:
-        with lzma.open(path) as file:
-            total = 0
+        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
             while piece := file.read(1 << 20):
                 total += len(piece)
                 if total > MOST_TEXT_BYTES:
-                    raise ModelRefused(f"The file {path.name} is larger than 1 GiB when unpacked.")
+                    raise ModelRefused(f"The text in {path.name} is larger than {MOST_TEXT_BYTES >> 20} MiB.")
     except (lzma.LZMAError, OSError, EOFError):
         raise ModelRefused(f"The file {path.name} cannot be unpacked.") from None
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -282,6 +283,9 @@ def test_leaves_that_do_not_fit_are_refused(base: Path, add: Callable[..., Added
     np.savez(folder / "hybrid.npz", **{name: good[name] for name in ("mean", "std", "leaf")})
     with pytest.raises(ModelRefused, match=r"^The file hybrid\.npz lacks the array 'self_loop"):
         add(folder)
+    np.savez_compressed(folder / "hybrid.npz", **good, bomb=np.zeros(65 << 20, np.int8))
+    with pytest.raises(ModelRefused, match=r"^The arrays in hybrid\.npz are larger than 64 MiB\.$"):
+        add(folder)
     np.savez(folder / "hybrid.npz", **{**good, "leaf": np.array([object()])})
     with pytest.raises(ModelRefused, match=r"^The leaves in hybrid\.npz do not serve: it cannot be read\.$"):
         add(folder)
@@ -312,6 +316,18 @@ def test_a_pack_that_names_files_elsewhere_is_refused(add: Callable[..., Added],
     (other / "acoustic.npz").write_bytes(b"damaged")
     with pytest.raises(ModelRefused, match=r"^The model pack's file acoustic\.npz is damaged"):
         add(other)
+
+
+def test_a_text_that_unpacks_to_very_much_is_not_read(
+    add: Callable[..., Added], zipformer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognizer.model_adding.MOST_TEXT_BYTES", 1 << 20)
+    (zipformer / "big.arpa.xz").write_bytes(lzma.compress(b"\n" * (1 << 21)))
+    with pytest.raises(ModelRefused, match=r"^The text in big\.arpa\.xz is larger than 1 MiB\.$"):
+        add(zipformer)
+    (zipformer / "big.arpa.xz").write_bytes(b"no archive")
+    with pytest.raises(ModelRefused, match=r"^The file big\.arpa\.xz cannot be unpacked\.$"):
+        add(zipformer)
 
 
 @pytest.mark.parametrize("name", ["../x", "", "A", "in-use", "x" * 70, ".x"])

@@ -47,7 +47,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxAcousticModel
     """The shipped network, exported, and in numpy."""
     out = tmp_path_factory.mktemp("export")
     section = export_pack(DEFAULT_PACK, out)
-    own = AcousticModel.load(DEFAULT_PACK / "acoustic.npz", section.scale)
+    own = AcousticModel.load(DEFAULT_PACK / "acoustic.npz", section.scale, "float32")
     return OnnxAcousticModel(out / section.file, section, own.statistics), own
 
 
