@@ -1,4 +1,4 @@
-"""A back-off n-gram model of up to three words, read from an ARPA file into sorted arrays.
+"""A back-off n-gram model of up to three words as sorted arrays, read from an ARPA file or a packed model (``.lm``).
 
 Words are numbered: 0 is no word, 1 is ``<s>``, 2 is ``</s>``, the others follow in alphabetical order. With ``n`` such
 numbers the pair (a, b) has the key ``a * n + b``, the triple (a, b, c) ``(a * n + b) * n + c``. Probabilities and
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.language.compact_model import CompactModel, CompactModelError, unpacked
 from recognizer.lexicon import LexiconError, read_text
 
 Float64 = NDArray[np.float64]
@@ -71,13 +72,24 @@ class LanguageModel:
 
 
 def read_arpa(path: Path, vocabulary: Collection[str] | None = None) -> LanguageModel:
-    """Read an ARPA file (may be xz-compressed); leave out n-grams with words outside `vocabulary`.
+    """Read an ARPA file (may be xz-compressed) or a packed model; leave out n-grams with words outside `vocabulary`.
+
+    Parameters
+    ----------
+    path : Path
+        A name ending in ``.lm`` means what :func:`recognizer.language.compact_model.pack` made.
+    vocabulary : collection of str, optional
 
     Raises
     ------
     LexiconError
-        If the file is no ARPA file, is cut short, has n-grams longer than three words, or none at all.
+        If the file is no such file, is cut short, has n-grams longer than three words, or none at all.
     """
+    if path.suffix == ".lm":
+        try:
+            return _from_packed(unpacked(path.read_bytes()), vocabulary)
+        except CompactModelError as error:
+            raise LexiconError(str(error)) from error
     sections = _sections(read_text(path))
     spellings = [fields[1] for fields in sections[1]]
     words = sorted(w for w in spellings if w not in MARKS and (vocabulary is None or w in vocabulary))
@@ -95,6 +107,37 @@ def read_arpa(path: Path, vocabulary: Collection[str] | None = None) -> Language
     trigrams = _table(sections.get(3, []), 3, number)
     if not np.isin(np.unique(trigrams[0] // size), bigrams[0]).all():
         raise LexiconError("The language model has a trigram whose first two words are no bigram.")
+    return LanguageModel((*MARKS, *words), unigram, unigram_backoff, *bigrams, *trigrams[:2])
+
+
+def _from_packed(packed: CompactModel, vocabulary: Collection[str] | None) -> LanguageModel:
+    if len(packed.level) > _ORDERS + 1:
+        raise LexiconError(
+            f"The language model has n-grams of {len(packed.level) - 1} words; up to three can be used."
+        )
+    words = sorted(w for w in packed.words if w not in MARKS and (vocabulary is None or w in vocabulary))
+    if not words:
+        raise LexiconError("The language model and the dictionary have no word in common.")
+    number = {word: i for i, word in enumerate((*MARKS, *words))}
+    size = len(number)
+    new = np.array([number.get(word, -1) for word in packed.words], np.int64)
+    unigram, unigram_backoff = np.full(size, _NEVER), np.zeros(size)
+    kept = np.flatnonzero(new >= 0)
+    unigram[new[kept]] = np.maximum(packed.log_probability[kept], _NEVER)
+    unigram_backoff[new[kept]] = packed.log_backoff[kept] if len(packed.log_backoff) else 0.0
+    keys, tables = new, []
+    for order in range(2, _ORDERS + 1):
+        begin, end = (int(packed.level[min(n, len(packed.level) - 1)]) for n in (order - 1, order))
+        histories = np.arange(packed.level[min(order, len(packed.level) - 1) - 2], begin if end > begin else 0)
+        counts = np.diff(packed.first)[histories] if end > begin else np.zeros(0, np.int64)
+        history, last = np.repeat(keys[: len(counts)], counts), new[packed.word[begin:end]]
+        keys = np.where((history >= 0) & (last >= 0), history * size + last, -1)
+        nodes = begin + np.flatnonzero(keys >= 0)
+        backoff = packed.log_backoff[nodes] if end <= len(packed.log_backoff) else np.zeros(len(nodes))
+        tables.append(
+            (keys[keys >= 0], packed.log_probability[nodes].astype(np.float64), backoff.astype(np.float64))
+        )
+    bigrams, trigrams = tables
     return LanguageModel((*MARKS, *words), unigram, unigram_backoff, *bigrams, *trigrams[:2])
 
 

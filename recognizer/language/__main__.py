@@ -38,6 +38,7 @@ from recognizer.lexicon import LexiconError, read_lexicon, read_text
 from recognizer.model_pack import PHONES
 
 _OUT, _ERR = Console(soft_wrap=True), Console(stderr=True)
+_GRAPH_LEVELS = 256
 _OWN_SHARE = 0.1
 _MOST_OF_SITE = 0.5  # its own text alone would have the general language forgotten
 
@@ -99,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     for job in (train, adapt):
         job.add_argument("--lexicon", type=Path, required=True, help="dictionary, 'word PHONE ...' per line")
         job.add_argument("--keep", type=int, default=1_300_000, help="n-grams of two or more words (%(default)s)")
-        job.add_argument("--out", type=Path, required=True, help="ARPA file to write (.xz allowed)")
+        job.add_argument(
+            "--out", type=Path, required=True, help="ARPA file to write (.xz allowed), packed with .lm"
+        )
     ppl = jobs.add_parser("perplexity", help="measure a model on texts")
     ppl.add_argument("model", type=Path, help="ARPA file")
     for job in (train, adapt, ppl):
@@ -107,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     compact = jobs.add_parser("compact", help="quantise an ARPA file for rescoring")
     compact.add_argument("model", type=Path, help="ARPA file")
     compact.add_argument("out", type=Path)
+    compact.add_argument("--levels", type=int, default=compact_model.LEVELS, choices=[64, 128, 256])
     return parser
 
 
@@ -153,7 +157,10 @@ def _add_words(given: argparse.Namespace) -> None:
 
 def _write(model: BackoffModel, keep: int, out: Path) -> BackoffModel:
     small, threshold = pruned_to(model, keep)
-    write_arpa(small, out, digits=3)
+    if out.suffix == ".lm":
+        out.write_bytes(compact_model.pack(small, _GRAPH_LEVELS))
+    else:
+        write_arpa(small, out, digits=3)
     _OUT.print(f"{out.name}: n-grams {', '.join(f'{n:,}' for n in small.counts)}; pruned at {threshold:.2g}")
     return small
 
@@ -242,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             texts = {name: paths[0] for name, paths in given.measure}
             _report_perplexity({given.model.name: read_arpa(given.model)}, texts)
         else:
-            given.out.write_bytes(compact_model.pack(read_arpa(given.model)))
+            given.out.write_bytes(compact_model.pack(read_arpa(given.model), given.levels))
     except (OSError, GraphemeModelError, LexiconError, TextSourceError, ValueError) as error:
         _ERR.print(f"The language model was not made: {error}")
         return 1

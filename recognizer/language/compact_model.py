@@ -206,18 +206,18 @@ def quantised(values: NDArray[np.float64], levels: int = LEVELS) -> tuple[NDArra
     return codes.astype(np.uint8), table
 
 
-def pack(model: BackoffModel) -> bytes:
-    """Return a model as bytes to ship."""
+def pack(model: BackoffModel, levels: int = LEVELS) -> bytes:
+    """Return a model as bytes to ship, with so many (at most 256) different values per length of n-gram."""
     chunks = [json.dumps({"level": model.level.tolist()}).encode(), "\n".join(model.words).encode()]
     counts = np.diff(model.first)[: model.level[-2]] if model.order > 1 else np.zeros(0, np.int64)
     for order in range(1, model.order + 1):
         begin, end = int(model.level[order - 1]), int(model.level[order])
-        codes, table = quantised(np.maximum(model.log_probability[begin:end], NEVER))
+        codes, table = quantised(np.maximum(model.log_probability[begin:end], NEVER), levels)
         chunks += [table.tobytes(), codes.tobytes()]
         if order > 1:
             chunks += _planes(_gaps(model.word[begin:end], model.parent[begin:end]))
         if order < model.order:
-            codes, table = quantised(model.log_backoff[begin:end])
+            codes, table = quantised(model.log_backoff[begin:end], levels)
             chunks += [table.tobytes(), codes.tobytes(), *_planes(counts[begin:end])]
     packed = [lzma.compress(chunk, lzma.FORMAT_RAW, filters=_FILTERS) for chunk in chunks]
     return MAGIC + b"".join(_LENGTH.pack(len(chunk)) + chunk for chunk in packed)

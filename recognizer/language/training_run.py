@@ -140,7 +140,7 @@ def _capped(weights: NDArray[np.float64], most: Sequence[float]) -> NDArray[np.f
     over = weights > caps
     if not over.any() or over.all():
         return weights
-    kept = np.minimum(weights, caps)
+    kept: NDArray[np.float64] = np.minimum(weights, caps)
     kept[~over] *= (1.0 - kept[over].sum()) / kept[~over].sum()
     return kept
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recognizer.language.arpa_file import write_arpa
 from recognizer.language.backoff_model import BackoffModel
 from recognizer.language.compact_model import (
     EMPTY_STATE,
@@ -23,6 +24,8 @@ from recognizer.language.compact_model import (
 )
 from recognizer.language.kneser_ney import train
 from recognizer.language.pruning import pruned_to
+from recognizer.language_model import read_arpa
+from recognizer.lexicon import LexiconError
 from tests.builders.made_language import made_lines, made_tokens
 
 TOKENS, WORDS = made_tokens(made_lines(400, seed=8), extra=["never"])
@@ -127,3 +130,33 @@ def test_damaged_bytes_are_refused_in_one_sentence() -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CompactModelError, match="cannot be read"):
         load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("without", [set(), {"dog", "a", "<unk>"}])
+def test_a_packed_model_makes_the_same_graph_as_its_arpa_file(
+    tmp_path: Path, order: int, without: set[str]
+) -> None:
+    small = pruned_to(train(TOKENS, WORDS, order), 160)[0]
+    (tmp_path / "m.lm").write_bytes(pack(small, levels=256))
+    write_arpa(small, tmp_path / "m.arpa", digits=7)
+    vocabulary = set(WORDS) - without
+    packed, plain = (read_arpa(tmp_path / name, vocabulary) for name in ("m.lm", "m.arpa"))
+    assert packed.words == plain.words
+    for name in ("bigram_keys", "trigram_keys"):
+        assert (getattr(packed, name) == getattr(plain, name)).all()
+    for name in ("unigram", "unigram_backoff", "bigram", "bigram_backoff", "trigram"):
+        assert getattr(packed, name) == pytest.approx(getattr(plain, name), abs=2e-2)
+
+
+def test_a_packed_model_that_no_graph_can_be_made_of_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.lm"
+    path.write_bytes(pack(train(TOKENS, WORDS, 4)))
+    with pytest.raises(LexiconError, match="n-grams of 4 words"):
+        read_arpa(path)
+    path.write_bytes(pack(train(TOKENS, WORDS, 3)))
+    with pytest.raises(LexiconError, match="no word in common"):
+        read_arpa(path, {"zebra"})
+    path.write_bytes(b"nothing")
+    with pytest.raises(LexiconError, match="another format"):
+        read_arpa(path)
