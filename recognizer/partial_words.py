@@ -23,6 +23,8 @@ class PartialSettings:
 
     Attributes
     ----------
+    first_ms : int
+        An utterance is at least so long when the first guess at it is told: of less the search knows little.
     every_ms : int
         Guesses that bring no more words than the last one told are told at most this often.
     stable_margin : float
@@ -31,12 +33,13 @@ class PartialSettings:
         And those that have not changed for so long.
     """
 
+    first_ms: int = 180
     every_ms: int = 300
     stable_margin: float = 6.0
     stable_after_ms: int = 900
 
     def __post_init__(self) -> None:
-        if self.every_ms <= 0 or self.stable_after_ms <= 0:
+        if self.first_ms < 0 or self.every_ms <= 0 or self.stable_after_ms <= 0:
             raise ValueError("The times of partial utterances must be positive.")
         if not (self.stable_margin >= 0 and math.isfinite(self.stable_margin)):
             raise ValueError("The margin of stable words must be a finite cost that is not negative.")
@@ -58,6 +61,7 @@ class PartialWords:
     """
 
     def __init__(self, settings: PartialSettings, frame_ms: int) -> None:
+        self._first = settings.first_ms / frame_ms
         self._every = settings.every_ms / frame_ms
         self._stable_after = settings.stable_after_ms / frame_ms
         self._words: tuple[int, ...] = ()
@@ -88,7 +92,7 @@ class PartialWords:
         self._words = tuple(words)
         old = sum(frame - since >= self._stable_after for since in self._since)
         self.stable = min(len(words), max(agreed, old, kept))
-        if not words or (self._words == self._told and self.stable == self._told_stable):
+        if not words or frame < self._first or (self._words == self._told and self.stable == self._told_stable):
             return False
         if len(words) <= len(self._told) and frame - self._told_frame < self._every:
             return False

@@ -44,6 +44,8 @@ class RecogniserWorkerSettings:
     Attributes
     ----------
     front_end : FrontEndSettings
+        By default no leg waits for another: nothing here needs both of them, and a leg that is a block behind would
+        delay the other's words by up to that block.
     progress_every_ms : int
         How much call time lies between two progress records of a leg.
     partials_within_ms : int
@@ -54,7 +56,7 @@ class RecogniserWorkerSettings:
         What the acoustic network computes with: ``float32``, ``int8``, or as the model pack has them.
     """
 
-    front_end: FrontEndSettings = field(default_factory=FrontEndSettings)
+    front_end: FrontEndSettings = field(default_factory=lambda: FrontEndSettings(longest_wait_ms=0))
     progress_every_ms: int = 500
     partials_within_ms: int = 3000
     silent_h: float = 2.0

@@ -1,13 +1,15 @@
-"""What one live leg costs the recogniser, part by part, and how soon its final segments come.
+"""How many live legs a core carries, how soon their words and segments come, and what a leg costs, part by part.
 
-Run as ``python -m tests.bench.bench_streaming [--seconds S] [--legs N]``; prints tables and writes
-build/bench/streaming.json.
+Run as ``python -m tests.bench.bench_streaming [--legs 20 40 ...] [--seconds S]``; prints tables, writes
+build/bench/streaming.json. With ``CALLWARDEN_SPEECH_SETS`` (a folder of test sets) it speaks other sentences than the
+sixteen committed ones. All of it is simulated telephone speech.
 
-The audio is the demo call's two voices (synthetic, each speaking less than half of the time, as in a call), in
-blocks of 100 ms, with the shipped model pack. Costs are CPU time of this process per second of audio, so other work
-on the machine disturbs them little. Delays are in audio time: from the end of a segment's last word to the end of
-the block that brought its final version. "Endpoint silence" of it is what the recogniser waits on purpose, the rest
-is the network's look-ahead and the waiting for the grid's and the block's end; computing comes on top, see "block".
+- *Cost*: CPU seconds per second of one leg's audio. The network alone for several legs at a time; ``live`` is one of
+  the shape meant for live use (3.5 million parameters, 120 ms of future) with random weights.
+- *Live*: see :mod:`tests.bench.streaming_load`; legs speak two thirds of the time. "Word" is from the end of a word
+  (forced alignment of the known text) to its first appearance in a partial or final segment, of the words that were
+  recognised; "final" from the endpoint to the final segment. The endpoint's silence is told apart. For ``live`` the
+  words are the shipped network's, see :mod:`tests.bench.streaming_networks`.
 """
 
 from __future__ import annotations
@@ -19,44 +21,33 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import sys
-
 import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from events.audio import AudioBlock, Encoding
-from events.consumer import Opened
-from events.identity import CallId, Role
-from events.log import Delivery, Event, TopicPartition
-from events.topics import CALL_AUDIO
-from events.transcript import SegmentStatus
+from dsp import g711
+from recognizer.acoustic_model import AcousticModel
 from recognizer.features import FeatureStream
 from recognizer.model_pack import ModelPack
-from recognizer.recogniser import Recogniser
+from recognizer.quantised import WeightForm
+from recognizer.recogniser import Recogniser, RecogniserSettings
 from recognizer.session import RecognitionSession
-from recognizer.snapshot import SnapshotStore
-from recognizer.worker import RecogniserWorker
-from tests.builders.small_recogniser import demo_audio, demo_codes
+from tests.bench.streaming_load import BLOCK, Load, simulate
+from tests.bench.streaming_networks import TimedByAnother
+from tests.bench.streaming_speech import SpokenLeg, legs, sentences
+from tests.builders.random_networks import live_network
 
-BLOCK = 800
-VOICES = ("agent", "customer")
-USABLE = 0.7
-"""Share of a core that live legs may take, so that bursts and partials of many legs at once find room."""
-
-
-def blocks(samples: np.ndarray) -> list[np.ndarray]:
-    return np.split(samples, range(BLOCK, len(samples), BLOCK))
+TOGETHER = (1, 4, 16)
+FORMS: tuple[WeightForm, ...] = ("float32", "int8")
+WORD_GOAL_MS, FINAL_GOAL_MS = 300, 400
 
 
 def cpu_s(action: Callable[[], Any]) -> float:
@@ -65,148 +56,195 @@ def cpu_s(action: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
-def hear_all(session: RecognitionSession, pieces: Iterable[np.ndarray]) -> None:
+def audio(leg: SpokenLeg) -> list[np.ndarray]:
+    samples = g711.decode_mu_law_float(np.frombuffer(leg.codes, np.uint8))
+    return np.split(samples, range(BLOCK, len(samples), BLOCK))
+
+
+def hear_all(recogniser: Recogniser, pieces: Sequence[np.ndarray]) -> None:
+    session = RecognitionSession(recogniser)
     for piece in pieces:
         session.accept(piece)
     session.finish()
 
 
-class NoSnapshots(SnapshotStore):
-    """The stage's disk work is measured by the event log's benchmark."""
+def network_costs(models: dict[str, AcousticModel], leg: SpokenLeg) -> list[dict[str, Any]]:
+    """CPU seconds per second and leg of each network, for several legs at a time; the runs take turns."""
+    pieces = audio(leg)
+    seconds = len(leg.codes) / 8000
+    rows = []
+    for name, model in models.items():
+        features = model.features()
+        blocks = [features.accept(piece) for piece in pieces]
+        row: dict[str, Any] = {
+            "network": name,
+            "weights_mib": model.weight_bytes / 2**20,
+            "activations_kib": model.bytes_per_leg / 2**10,
+            "look_ahead_ms": 30 * model.right,
+        }
+        for count in TOGETHER:
 
-    def __init__(self) -> None:
-        """Nothing to open."""
+            def run(model: AcousticModel = model, blocks: Any = blocks, count: int = count) -> None:
+                streams = [model.stream() for _ in range(count)]
+                for block in blocks:
+                    model.accept_many(streams, [block] * count)
 
-    def of_call(self, call: CallId) -> dict[int, Any]:
-        return {}
-
-
-def stage_cpu_s(recogniser: Recogniser, codes: dict[str, bytes]) -> float:
-    """CPU time of the stage's handler on a two-leg call: decoding, front end, sessions, records."""
-    worker = RecogniserWorker(recogniser, NoSnapshots())
-    call, where = CallId("0" * 32), TopicPartition(CALL_AUDIO.name, 0)
-    opened = []
-    for first in range(0, len(codes["agent"]), BLOCK):
-        for leg, name in enumerate(VOICES):
-            payload = codes[name][first : first + BLOCK]
-            block = AudioBlock(call, leg, Role.UNKNOWN, Encoding.PCMU, 8000, first, len(payload), payload)
-            event = Event(f"{first}:{leg}", call, "audio_block", time.time_ns() // 1_000_000, b"")  # type: ignore[arg-type]
-            opened.append(Opened(Delivery(CALL_AUDIO, where, len(opened), event), block))
-    return cpu_s(lambda: [list(worker.handle(record)) for record in opened])
+            run()
+            row[f"legs_{count}"] = statistics.median(cpu_s(run) for _ in range(3)) / seconds / count
+        rows.append(row)
+    return rows
 
 
-def costs(recogniser: Recogniser, seconds: float) -> dict[str, float]:
-    """CPU seconds per second of a leg's audio, by part."""
-    size = int(seconds * 8000)
-    codes = {name: demo_codes(name)[:size] for name in VOICES}
-    heard = [blocks(demo_audio(name)[:size]) for name in VOICES]
-    length = sum(len(piece) for pieces in heard for piece in pieces) / 8000
-    parts = dict.fromkeys(("features", "network", "session", "stage"), 0.0)
-    for pieces in heard:
+def part_costs(recogniser: Recogniser, spoken: Sequence[SpokenLeg]) -> dict[str, float]:
+    """CPU seconds per second of one leg heard alone."""
+    parts = dict.fromkeys(("features", "network", "all"), 0.0)
+    for leg in spoken:
+        pieces = audio(leg)
         stream, network = FeatureStream(recogniser.model.statistics), recogniser.model.stream()
         made: list[np.ndarray] = []
         parts["features"] += cpu_s(lambda s=stream, p=pieces, m=made: m.extend(s.accept(x) for x in p))
         parts["network"] += cpu_s(lambda n=network, m=made: [n.accept(x) for x in m])
-        session = RecognitionSession(recogniser)
-        parts["session"] += cpu_s(lambda s=session, p=pieces: hear_all(s, p))
-    parts["stage"] = stage_cpu_s(recogniser, codes)
-    per_second = {name: value / length for name, value in parts.items()}
+        parts["all"] += cpu_s(lambda p=pieces: hear_all(recogniser, p))
+    seconds = sum(len(leg.codes) for leg in spoken) / 8000
+    cost = {name: value / seconds for name, value in parts.items()}
+    rest = cost["all"] - cost["features"] - cost["network"]
     return {
-        "features": per_second["features"],
-        "network": per_second["network"],
-        "search and alignment": per_second["session"] - per_second["features"] - per_second["network"],
-        "front end and records": per_second["stage"] - per_second["session"],
-        "all": per_second["stage"],
+        "features": cost["features"],
+        "network": cost["network"],
+        "search and the rest": rest,
+        "all": cost["all"],
     }
 
 
-def delays(recogniser: Recogniser, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of audio time per final segment, and of computing per block."""
-    found: dict[str, list[float]] = {"all": [], "endpoint silence": [], "rest": [], "partial": [], "block": []}
-    for name in VOICES:
-        session = RecognitionSession(recogniser)
-        first_partial: set[int] = set()
-        for piece in blocks(demo_audio(name)[: int(seconds * 8000)]):
-            began = time.process_time()
-            told = session.accept(piece)
-            found["block"].append(1000 * (time.process_time() - began))
-            now_ms, scored_ms = session.end_sample / 8, session._network.frames * 30
-            for utterance in told:
-                end_ms = utterance.words[-1].end_ms
-                if utterance.status is SegmentStatus.FINAL:
-                    found["all"].append(now_ms - end_ms)
-                    found["endpoint silence"].append(scored_ms - end_ms)
-                    found["rest"].append(now_ms - scored_ms)
-                elif utterance.first_sample not in first_partial:
-                    first_partial.add(utterance.first_sample)
-                    found["partial"].append(now_ms - utterance.words[0].start_ms)
-    return found
-
-
-def memory_per_leg(recogniser: Recogniser, legs: int, seconds: float) -> float:
+def memory_per_leg(recogniser: Recogniser, leg: SpokenLeg, count: int = 40) -> float:
     """MiB of resident memory that one leg in mid-call adds."""
-    pieces = blocks(demo_audio("agent")[: int(seconds * 8000)])
+    pieces = audio(leg)[:100]
     process = psutil.Process()
     gc.collect()
     before = process.memory_info().rss
-    sessions = [RecognitionSession(recogniser) for _ in range(legs)]
+    sessions = [RecognitionSession(recogniser) for _ in range(count)]
     for piece in pieces:
         for session in sessions:
             session.accept(piece)
-    return float((process.memory_info().rss - before) / legs / 2**20)
+    return float((process.memory_info().rss - before) / count / 2**20)
 
 
-def percentile(values: list[float], share: float) -> float:
-    return float(np.percentile(values, 100 * share)) if values else float("nan")
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {"count": 0, "p50": float("nan"), "p95": float("nan")}
+    return {"count": len(values), "p50": float(np.percentile(values, 50)), "p95": float(np.percentile(values, 95))}
+
+
+def live_row(name: str, count: int, load: Load) -> dict[str, Any]:
+    row: dict[str, Any] = {"what": name, "legs": count, **vars(load)}
+    for delay in ("word", "final", "silence"):
+        row[delay] = percentiles(getattr(load, delay))
+    row["carried"] = bool(
+        load.use < 0.95 and row["word"]["p50"] <= WORD_GOAL_MS and row["final"]["p95"] <= FINAL_GOAL_MS
+    )
+    return row
+
+
+def live_rows(pack: ModelPack, counts: Sequence[int], seconds: float) -> list[dict[str, Any]]:
+    spoken = sentences(pack)
+    shipped = {form: Recogniser.of_pack(pack, RecogniserSettings(weights=form)) for form in FORMS}
+    for recogniser in shipped.values():  # compiles, maps the graph
+        simulate(recogniser, legs(spoken, 2, 10.0, seed=9))
+    rows = []
+    for count in counts:
+        lines = legs(spoken, count, seconds, seed=1)
+        for form, recogniser in shipped.items():
+            rows.append(live_row(f"shipped, {form}", count, simulate(recogniser, lines)[0]))
+            one_by_one = simulate(recogniser, lines, most_records=1)[0]
+            rows.append(live_row(f"shipped, {form}, one by one", count, one_by_one))
+        model = AcousticModel.load(pack.acoustic_model, pack.acoustic_scale)
+        for form in FORMS:
+            recogniser = Recogniser.of_pack(pack)
+            other = AcousticModel.fold(live_network(model.pdfs), 1.0, form)
+            recogniser.model = TimedByAnother(model, other, lines)
+            rows.append(live_row(f"live, {form}", count, simulate(recogniser, lines)[0]))
+    return rows
+
+
+def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    made = Table(title=title)
+    for heading in headings:
+        made.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="audio per voice")
-    parser.add_argument("--legs", type=int, default=40, help="legs whose memory is measured")
+    parser.add_argument("--legs", type=int, nargs="+", default=[20, 40], help="live legs on one core")
+    parser.add_argument("--seconds", type=float, default=20.0, help="audio per leg")
     parser.add_argument("--out", type=Path, default=Path("build/bench/streaming.json"))
     options = parser.parse_args()
-    recogniser = Recogniser.of_pack(ModelPack.load())
-    hear_all(RecognitionSession(recogniser), blocks(demo_audio("agent")[:120_000]))  # compiles, maps the graph
-    memory = memory_per_leg(recogniser, options.legs, 15.0)
-    runs = [costs(recogniser, options.seconds) for _ in range(3)]
-    cost = {part: statistics.median(run[part] for run in runs) for part in runs[0]}
-    delay = delays(recogniser, options.seconds)
-    legs = USABLE / cost["all"]
-
-    console = Console()
-    table = Table(title=f"CPU seconds per second of one leg ({platform.machine()}, one core)")
-    for heading in ("part", "real-time factor", "share"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for part, value in cost.items():
-        table.add_row(part, f"{value:.4f}", f"{100 * value / cost['all']:.0f} %")
-    console.print(table)
-    table = Table(title="Milliseconds from the end of a segment's last word to its final version (audio time)")
-    for heading in ("", "count", "P50", "P95"):
-        table.add_column(heading, justify="right" if heading else "left")
-    names = {
-        "partial": "first partial, from the first word's start",
-        "block": "computing one block of 100 ms (CPU)",
-    }
-    for part, values in delay.items():
-        p50, p95 = percentile(values, 0.5), percentile(values, 0.95)
-        table.add_row(names.get(part, part), str(len(values)), f"{p50:.1f}", f"{p95:.1f}")
-    console.print(table)
-    console.print(f"Live legs per core at {USABLE:.0%} use: {legs:.0f}; memory per leg: {memory:.2f} MiB.")
-
+    console = Console(width=max(120, Console().width))
+    pack = ModelPack.load()
+    scale = pack.acoustic_scale
+    spoken = sentences(pack)
+    quiet = legs(spoken, 4, 30.0)
+    recogniser = Recogniser.of_pack(pack, RecogniserSettings(weights="int8"))
+    hear_all(recogniser, audio(quiet[0]))
+    memory = memory_per_leg(recogniser, quiet[1])
+    parts = part_costs(recogniser, quiet)
+    console.print(
+        table(
+            f"One leg heard alone, int8 ({platform.machine()}): CPU seconds per second; {memory:.1f} MiB a leg",
+            ("part", "cost", "share"),
+            [(part, f"{cost:.5f}", f"{100 * cost / parts['all']:.0f} %") for part, cost in parts.items()],
+        )
+    )
+    models = {f"shipped, {form}": AcousticModel.load(pack.acoustic_model, scale, form) for form in FORMS}
+    random = live_network(recogniser.model.pdfs)
+    models |= {f"live, {form}": AcousticModel.fold(random, scale, form) for form in FORMS}
+    networks = network_costs(models, quiet[0])
+    console.print(
+        table(
+            "The network alone: CPU seconds per second and leg",
+            ("network", "weights, MiB", "a leg, KiB", "look-ahead, ms", *(f"{n} together" for n in TOGETHER)),
+            [
+                (
+                    row["network"],
+                    f"{row['weights_mib']:.1f}",
+                    f"{row['activations_kib']:.0f}",
+                    str(row["look_ahead_ms"]),
+                    *(f"{row[f'legs_{n}']:.5f}" for n in TOGETHER),
+                )
+                for row in networks
+            ],
+        )
+    )
+    live = live_rows(pack, options.legs, options.seconds)
+    console.print(
+        table(
+            "Live legs on one core, ms P50 / P95",
+            ("network", "legs", "core", "a batch", "word", "final", "silence", "unstable", "goals"),
+            [
+                (
+                    row["what"],
+                    str(row["legs"]),
+                    f"{row['use']:.0%}",
+                    f"{row['legs_together']:.1f}",
+                    *(f"{row[d]['p50']:.0f} / {row[d]['p95']:.0f}" for d in ("word", "final", "silence")),
+                    f"{row['unstable']} of {row['stable']}",
+                    "met" if row["carried"] else "missed",
+                )
+                for row in live
+            ],
+        )
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "seconds_per_voice": options.seconds,
-        "real_time_factor": cost,
-        "live_legs_per_core": legs,
-        "core_share": USABLE,
+        "seconds_per_leg": options.seconds,
         "memory_per_leg_mib": memory,
-        "delay_ms": {
-            part: {"count": len(values), "p50": percentile(values, 0.5), "p95": percentile(values, 0.95)}
-            for part, values in delay.items()
-        },
+        "parts": parts,
+        "networks": networks,
+        "live": live,
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     return 0

@@ -25,13 +25,14 @@ WIDE = BeamSearchSettings(beam=1e4, lattice_beam=1e3)
 def test_a_new_word_is_told_at_once_and_other_changes_in_their_turn() -> None:
     partial = PartialWords(SETTINGS, FRAME_MS)
     assert not partial.changed((), 0, 2)
-    assert partial.changed((1,), 0, 4)
-    assert partial.changed((1, 2), 0, 6)
-    assert not partial.changed((1, 2), 0, 8)
-    assert not partial.changed((1, 3), 0, 14)
-    assert partial.changed((1, 3), 0, 16)
-    assert not partial.changed((1,), 0, 18)
-    assert partial.changed((1, 4, 5), 0, 20)
+    assert not partial.changed((1,), 0, 4)
+    assert partial.changed((1,), 0, 6)
+    assert partial.changed((1, 2), 0, 8)
+    assert not partial.changed((1, 2), 0, 10)
+    assert not partial.changed((1, 3), 0, 16)
+    assert partial.changed((1, 3), 0, 18)
+    assert not partial.changed((1,), 0, 20)
+    assert partial.changed((1, 4, 5), 0, 22)
 
 
 def test_words_become_stable_by_agreement_or_with_time_and_stay_so_while_they_are_there() -> None:

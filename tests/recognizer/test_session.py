@@ -101,7 +101,7 @@ def test_a_successor_tells_the_same(recogniser: Recogniser, audio: np.ndarray, h
     for place in places:
         start = place.first_sample
         needed = needed_from(recogniser, 0, start)
-        assert max(0, start - 8 * 6500) <= needed <= start
+        assert max(0, start - 8 * (6000 + 30 * 40)) <= needed <= start
         for heard_from in {needed, max(0, needed - 777), 0}:
             successor = RecognitionSession(recogniser, 0, place, heard_from)
             rest = audio[heard_from:]
