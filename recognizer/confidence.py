@@ -1,11 +1,12 @@
 """How likely each recognised word is right: a logistic over what lattice and alignment saw of it.
 
-Three things are looked at (:data:`FEATURES`):
+Four things are looked at (:data:`FEATURES`):
 
 - ``agreement``: the word's posterior in the utterance's lattice (same word at about the same time), with all costs
-  at a quarter, for search costs are overconfident; as log odds.
+  at half, for search costs are overconfident; as log odds.
 - ``acoustic_gap``: by how much per frame the aligned states scored worse than the best of all states.
 - ``agreement_before``, ``agreement_after``: the agreement on its neighbours, for errors come in runs.
+- ``crowd``: how many words of the lattice end within the word, as log(1 + n); a pack without it works.
 
 Durations were tried and left out: they helped on the speakers they were fitted on and harmed on others. The
 coefficients are fitted on the development speakers (:mod:`recognizer.confidence_fit`; figures: the pack's card) and
@@ -26,10 +27,12 @@ from recognizer.lattice import Lattice
 from recognizer.lattice_posteriors import word_posteriors
 from recognizer.word_alignment import AlignedWord
 
-FEATURES = ("agreement", "acoustic_gap", "agreement_before", "agreement_after")
-_SCALE = 0.25
+FEATURES = ("agreement", "acoustic_gap", "agreement_before", "agreement_after", "crowd")
+_SCALE = 0.5
 _SAME_TIME_FRAMES = 8
+_CROWD_FRAMES = 3
 _LEAST_AGREEMENT = 1e-3
+_NEWER = frozenset({"crowd"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class ConfidenceModel:
     @classmethod
     def from_manifest(cls, entry: Mapping[str, Any]) -> ConfidenceModel:
         """Read the manifest's ``confidence`` entry: ``intercept`` and one coefficient per feature name."""
-        return cls(float(entry["intercept"]), tuple(float(entry[name]) for name in FEATURES))
+        known = {**dict.fromkeys(_NEWER, 0.0), **entry}
+        return cls(float(known["intercept"]), tuple(float(known[name]) for name in FEATURES))
 
     def estimate(
         self, hypothesis: Hypothesis, alignment: Sequence[AlignedWord], lattice: Lattice | None
@@ -108,4 +112,8 @@ def word_features(
     rows[:, 1] = [(word.score - word.best_score) / (word.end_frame - word.start_frame) for word in alignment]
     rows[:, 2] = np.concatenate([rows[:1, 0], rows[:-1, 0]])
     rows[:, 3] = np.concatenate([rows[1:, 0], rows[-1:, 0]])
+    if lattice:
+        moments = np.sort(lattice.frames[lattice.arcs["target"]])
+        ends = np.searchsorted(moments, [word.end_frame + _CROWD_FRAMES for word in alignment])
+        rows[:, 4] = np.log1p(ends - np.searchsorted(moments, [word.start_frame for word in alignment]))
     return rows

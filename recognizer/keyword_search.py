@@ -67,7 +67,7 @@ def phrase_posterior(
     phrase: Phrase,
     first_frame: int = 0,
     end_frame: int | None = None,
-    scale: float = 0.25,
+    scale: float = 0.5,
 ) -> float:
     """Return the probability that `phrase` was said within a span.
 
@@ -79,7 +79,7 @@ def phrase_posterior(
         Only words that are told apart (``lattice.frames`` of the node they lead to) from `first_frame` on and before
         `end_frame` count, also those between the phrase's. Leave a margin of about a word on either side.
     scale : float
-        Of all costs; 0.25 as for the confidence, 1 for the search's own (overconfident) sums.
+        Of all costs; 0.5 as for the confidence, 1 for the search's own (overconfident) sums.
     """
     arcs = lattice.arcs
     wanted = sorted({word for place in phrase.words for word in place})

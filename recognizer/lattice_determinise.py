@@ -9,7 +9,6 @@ would lead beyond the lattice beam is never made.
 
 from __future__ import annotations
 
-import heapq
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,10 @@ _SAME_COST = 1.0 / 1024.0
 """Subsets whose costs differ by less are one."""
 _SLACK = 1e-3
 """The beam is checked against sums of float32 costs, which do not come out alike to the last digit."""
+_MOST_ROOM = 1 << 18
 
 Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
 
 
 def determinise(
@@ -55,9 +56,17 @@ def determinise(
         Frames of the utterance.
     """
     first = np.searchsorted(arcs["source"], np.arange(len(layer) + 1))
-    source, target, word, graph, acoustic, entry, final_graph, final_acoustic = _subsets(
-        arcs, first, ending, beam + _SLACK, entries
-    )
+    room = 1024
+    while True:
+        # The loops must not exchange arrays (see token_passing); where room gets short they begin again with more.
+        found = _subsets(arcs, first, ending, beam + _SLACK, entries, room)
+        if found[-1]:
+            break
+        if room >= _MOST_ROOM and entries > 1:
+            entries = 1  # never more subsets than nodes
+        else:
+            room *= 4
+    source, target, word, graph, acoustic, entry, final_graph, final_acoustic, _ = found
     # What every path begins with is paid on the way out of node 0.
     graph = graph + np.where(source == 0, origin, 0.0)
     final_graph[0] += origin
@@ -76,179 +85,173 @@ def _least_to_end(arcs: Any, first: Any, ending: Float64) -> Float64:
 
 
 @njit(cache=True)
-def _more(array: Any) -> Any:
-    grown = np.empty(2 * len(array), array.dtype)
-    grown[: len(array)] = array
-    return grown
+def _order(keys: Int64, order: Int64, count: int) -> None:
+    """Fill `order` with the places of the first `count` keys, smallest key first; equal keys stay in order."""
+    if count > 96:
+        order[:count] = np.argsort(keys[:count], kind="mergesort")
+        return
+    for i in range(count):
+        at = i
+        while at > 0 and keys[order[at - 1]] > keys[i]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = i
 
 
 @njit(cache=True)
-def _subsets(arcs: Any, first: Any, ending: Float64, beam: float, most: Any) -> Any:
+def _subsets(arcs: Any, first: Any, ending: Float64, beam: float, most: Any, room: Any) -> Any:
+    """Make the subsets. The last of what is returned tells whether `room` subsets, 8 entries each, were enough."""
     nodes = len(ending)
     rest = _least_to_end(arcs, first, ending)
     limit = rest[0] + beam
+    most_entries, most_arcs, most_found = 8 * room, 8 * room, 8 * room
 
     # Subset s holds entries begin[s] .. begin[s] + size[s]: node, graph and acoustic cost above the cheapest entry.
-    begin, size = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    cost, leader = np.full(256, np.inf), np.zeros(256, np.int64)
-    final_graph, final_acoustic = np.full(256, np.inf), np.zeros(256)
-    entry_node, entry_graph, entry_acoustic = np.zeros(1024, np.int64), np.zeros(1024), np.zeros(1024)
+    begin, size = np.zeros(room, np.int64), np.zeros(room, np.int64)
+    cost, leader = np.full(room, np.inf), np.zeros(room, np.int64)
+    final_graph, final_acoustic = np.full(room, np.inf), np.zeros(room)
+    entry_node, entry_graph, entry_acoustic = (
+        np.zeros(most_entries, np.int64),
+        np.zeros(most_entries),
+        np.zeros(most_entries),
+    )
     subsets, entry_end = 1, 1
     size[0], cost[0] = 1, 0.0
-    table = np.full(1024, -1, np.int64)
+    table = np.full(4 * room, -1, np.int64)
+    mask = len(table) - 1
+    # A subset's words end later than its earliest entry, so going by earliest entries is a topological order.
+    earliest, next_of_same = np.full(nodes, -1, np.int64), np.full(room, -1, np.int64)
+    earliest[0] = 0
 
     arc_source, arc_target, arc_word = (
-        np.empty(1024, np.int64),
-        np.empty(1024, np.int64),
-        np.empty(1024, np.int64),
+        np.empty(most_arcs, np.int64),
+        np.empty(most_arcs, np.int64),
+        np.empty(most_arcs, np.int64),
     )
-    arc_graph, arc_acoustic = np.empty(1024), np.empty(1024)
+    arc_graph, arc_acoustic = np.empty(most_arcs), np.empty(most_arcs)
     arc_count = 0
 
     # Costs within the subset that is being expanded; a node's are valid if its stamp is the subset.
     stamp = np.full(nodes, -1, np.int64)
     here_graph, here_acoustic = np.zeros(nodes), np.zeros(nodes)
-    found_word, found_node = np.empty(256, np.int64), np.empty(256, np.int64)
-    found_graph, found_acoustic = np.empty(256), np.empty(256)
+    found_key, by_key = np.empty(most_found, np.int64), np.empty(most_found, np.int64)
+    found_graph, found_acoustic = np.empty(most_found), np.empty(most_found)
+    complete = True
 
-    waiting = [(np.int64(0), np.int64(0))]
-    while len(waiting) > 0:
-        _, s = heapq.heappop(waiting)
-        paid = cost[s]
-        high = np.int64(-1)
-        low = np.int64(nodes)
-        for e in range(begin[s], begin[s] + size[s]):
-            n = entry_node[e]
-            stamp[n] = s
-            here_graph[n], here_acoustic[n] = entry_graph[e], entry_acoustic[e]
-            high, low = max(high, n), min(low, n)
-        found = 0
-        least_final = np.inf
-        n = low
-        while n <= high:
-            if stamp[n] != s:
+    for turn in range(nodes):
+        s = earliest[turn]
+        while s >= 0 and complete:
+            paid = cost[s]
+            high, low = np.int64(-1), np.int64(nodes)
+            for e in range(begin[s], begin[s] + size[s]):
+                n = entry_node[e]
+                stamp[n] = s
+                here_graph[n], here_acoustic[n] = entry_graph[e], entry_acoustic[e]
+                high, low = max(high, n), min(low, n)
+            found = 0
+            least_final = np.inf
+            n = low
+            while n <= high:
+                if stamp[n] != s:
+                    n += 1
+                    continue
+                own = here_graph[n] + here_acoustic[n]
+                if paid + own + rest[n] <= limit:
+                    if own + ending[n] < least_final:
+                        least_final = own + ending[n]
+                        final_graph[s], final_acoustic[s] = here_graph[n] + ending[n], here_acoustic[n]
+                    for a in range(first[n], first[n + 1]):
+                        to = np.int64(arcs[a].target)
+                        g, c = here_graph[n] + arcs[a].graph, here_acoustic[n] + arcs[a].acoustic
+                        if paid + g + c + rest[to] > limit:
+                            continue
+                        if arcs[a].word == 0:
+                            if stamp[to] != s or g + c < here_graph[to] + here_acoustic[to]:
+                                stamp[to] = s
+                                here_graph[to], here_acoustic[to] = g, c
+                                high = max(high, to)
+                        else:
+                            if found == most_found:
+                                complete = False
+                                break
+                            found_key[found] = np.int64(arcs[a].word) * nodes + to
+                            found_graph[found], found_acoustic[found] = g, c
+                            found += 1
                 n += 1
-                continue
-            own = here_graph[n] + here_acoustic[n]
-            if paid + own + rest[n] <= limit:
-                if own + ending[n] < least_final:
-                    least_final = own + ending[n]
-                    final_graph[s], final_acoustic[s] = here_graph[n] + ending[n], here_acoustic[n]
-                for a in range(first[n], first[n + 1]):
-                    to = np.int64(arcs[a].target)
-                    g, c = here_graph[n] + arcs[a].graph, here_acoustic[n] + arcs[a].acoustic
-                    if paid + g + c + rest[to] > limit:
-                        continue
-                    if arcs[a].word == 0:
-                        if stamp[to] != s or g + c < here_graph[to] + here_acoustic[to]:
-                            stamp[to] = s
-                            here_graph[to], here_acoustic[to] = g, c
-                            high = max(high, to)
-                    else:
-                        if found == len(found_word):
-                            found_word, found_node = _more(found_word), _more(found_node)
-                            found_graph, found_acoustic = _more(found_graph), _more(found_acoustic)
-                        found_word[found], found_node[found] = arcs[a].word, to
-                        found_graph[found], found_acoustic[found] = g, c
-                        found += 1
-            n += 1
 
-        by_word = np.argsort(found_word[:found] * nodes + found_node[:found], kind="mergesort")
-        p = 0
-        while p < found:
-            word = found_word[by_word[p]]
-            # One entry per node, the cheapest; `leader` is the one with the cheapest way to the end.
-            old_end = entry_end
-            least, best_rest, lead = np.inf, np.inf, np.int64(0)
-            low_graph, low_acoustic = 0.0, 0.0
-            while p < found and found_word[by_word[p]] == word:
-                f = by_word[p]
-                p += 1
-                node, total = found_node[f], found_graph[f] + found_acoustic[f]
-                if entry_end > old_end and entry_node[entry_end - 1] == node:
-                    if total >= entry_graph[entry_end - 1] + entry_acoustic[entry_end - 1]:
-                        continue
-                    entry_end -= 1
-                if entry_end == len(entry_node):
-                    entry_node = _more(entry_node)
-                    entry_graph, entry_acoustic = _more(entry_graph), _more(entry_acoustic)
-                entry_node[entry_end] = node
-                entry_graph[entry_end], entry_acoustic[entry_end] = found_graph[f], found_acoustic[f]
-                entry_end += 1
-            count = entry_end - old_end
-            if count > most:
-                worth = np.empty(count)
-                for e in range(count):
-                    worth[e] = (
-                        entry_graph[old_end + e] + entry_acoustic[old_end + e] + rest[entry_node[old_end + e]]
+            _order(found_key, by_key, found)
+            p = 0
+            while p < found:
+                if subsets == room or entry_end + found > most_entries or arc_count == most_arcs:
+                    complete = False
+                    break
+                word = found_key[by_key[p]] // nodes
+                # One entry per node, the cheapest.
+                old_end = entry_end
+                while p < found and found_key[by_key[p]] // nodes == word:
+                    f = by_key[p]
+                    p += 1
+                    node, total = found_key[f] - word * nodes, found_graph[f] + found_acoustic[f]
+                    if entry_end > old_end and entry_node[entry_end - 1] == node:
+                        if total >= entry_graph[entry_end - 1] + entry_acoustic[entry_end - 1]:
+                            continue
+                        entry_end -= 1
+                    entry_node[entry_end] = node
+                    entry_graph[entry_end], entry_acoustic[entry_end] = found_graph[f], found_acoustic[f]
+                    entry_end += 1
+                if entry_end - old_end > most:
+                    entry_end = _most_promising(
+                        entry_node, entry_graph, entry_acoustic, rest, old_end, entry_end, most
                     )
-                kept = np.sort(np.argsort(worth, kind="mergesort")[:most])
-                for k in range(most):
-                    entry_node[old_end + k] = entry_node[old_end + kept[k]]
-                    entry_graph[old_end + k] = entry_graph[old_end + kept[k]]
-                    entry_acoustic[old_end + k] = entry_acoustic[old_end + kept[k]]
-                count, entry_end = most, old_end + most
-            for e in range(old_end, entry_end):
-                total = entry_graph[e] + entry_acoustic[e]
-                if total < least:
-                    least, low_graph, low_acoustic = total, entry_graph[e], entry_acoustic[e]
-                if total + rest[entry_node[e]] < best_rest:
-                    best_rest, lead = total + rest[entry_node[e]], entry_node[e]
-            key = np.int64(count)
-            for e in range(old_end, entry_end):
-                entry_graph[e] -= low_graph
-                entry_acoustic[e] -= low_acoustic
-                key = (key * 1000003) ^ entry_node[e]
+                count = entry_end - old_end
+                # `lead` has the cheapest way to the end.
+                least, best_rest, lead = np.inf, np.inf, np.int64(0)
+                low_graph, low_acoustic = 0.0, 0.0
+                for e in range(old_end, entry_end):
+                    total = entry_graph[e] + entry_acoustic[e]
+                    if total < least:
+                        least, low_graph, low_acoustic = total, entry_graph[e], entry_acoustic[e]
+                    if total + rest[entry_node[e]] < best_rest:
+                        best_rest, lead = total + rest[entry_node[e]], entry_node[e]
+                key = np.int64(count)
+                for e in range(old_end, entry_end):
+                    entry_graph[e] -= low_graph
+                    entry_acoustic[e] -= low_acoustic
+                    key = (key * 1000003) ^ entry_node[e]
 
-            # The same subset may have been made before.
-            mask = len(table) - 1
-            place = ((key * 2654435761) >> 11) & mask
-            same = np.int64(-1)
-            while table[place] >= 0:
-                other = table[place]
-                if size[other] == count:
-                    equal = True
+                # The same subset may have been made before.
+                place = ((key * 2654435761) >> 11) & mask
+                same = np.int64(-1)
+                while table[place] >= 0 and same < 0:
+                    other = table[place]
+                    equal = size[other] == count
                     for e in range(count):
-                        mine, theirs = old_end + e, begin[other] + e
-                        if (
-                            entry_node[mine] != entry_node[theirs]
-                            or abs(
-                                entry_graph[mine]
-                                + entry_acoustic[mine]
-                                - entry_graph[theirs]
-                                - entry_acoustic[theirs]
-                            )
-                            > _SAME_COST
-                        ):
-                            equal = False
+                        if not equal:
                             break
+                        mine, theirs = old_end + e, begin[other] + e
+                        difference = (entry_graph[mine] + entry_acoustic[mine]) - (
+                            entry_graph[theirs] + entry_acoustic[theirs]
+                        )
+                        equal = entry_node[mine] == entry_node[theirs] and abs(difference) <= _SAME_COST
                     if equal:
                         same = other
-                        break
-                place = (place + 1) & mask
-            if same < 0:
-                if subsets == len(begin):
-                    begin, size, cost, leader = _more(begin), _more(size), _more(cost), _more(leader)
-                    final_graph, final_acoustic = _more(final_graph), _more(final_acoustic)
-                    cost[subsets:] = np.inf
-                    final_graph[subsets:] = np.inf
-                    final_acoustic[subsets:] = 0.0
-                same = np.int64(subsets)
-                begin[same], size[same], leader[same] = old_end, count, lead
-                subsets += 1
-                table[place] = same
-                if 2 * subsets > len(table):
-                    table = _entered_again(2 * len(table), subsets, begin, size, entry_node)
-                heapq.heappush(waiting, (entry_node[old_end], same))
-            else:
-                entry_end = old_end
-            cost[same] = min(cost[same], paid + least)
-            if arc_count == len(arc_source):
-                arc_source, arc_target, arc_word = _more(arc_source), _more(arc_target), _more(arc_word)
-                arc_graph, arc_acoustic = _more(arc_graph), _more(arc_acoustic)
-            arc_source[arc_count], arc_target[arc_count], arc_word[arc_count] = s, same, word
-            arc_graph[arc_count], arc_acoustic[arc_count] = low_graph, low_acoustic
-            arc_count += 1
+                    place = (place + 1) & mask
+                if same < 0:
+                    same = np.int64(subsets)
+                    begin[same], size[same], leader[same] = old_end, count, lead
+                    subsets += 1
+                    table[place] = same
+                    next_of_same[same] = earliest[entry_node[old_end]]
+                    earliest[entry_node[old_end]] = same
+                else:
+                    entry_end = old_end
+                cost[same] = min(cost[same], paid + least)
+                arc_source[arc_count], arc_target[arc_count], arc_word[arc_count] = s, same, word
+                arc_graph[arc_count], arc_acoustic[arc_count] = low_graph, low_acoustic
+                arc_count += 1
+            s = next_of_same[s]
+        if not complete:
+            break
     return (
         arc_source[:arc_count],
         arc_target[:arc_count],
@@ -258,18 +261,20 @@ def _subsets(arcs: Any, first: Any, ending: Float64, beam: float, most: Any) -> 
         leader[:subsets],
         final_graph[:subsets],
         final_acoustic[:subsets],
+        complete,
     )
 
 
 @njit(cache=True)
-def _entered_again(length: int, subsets: int, begin: Any, size: Any, entry_node: Any) -> Any:
-    table = np.full(length, -1, np.int64)
-    for s in range(1, subsets):
-        key = np.int64(size[s])
-        for e in range(begin[s], begin[s] + size[s]):
-            key = (key * 1000003) ^ entry_node[e]
-        place = ((key * 2654435761) >> 11) & (length - 1)
-        while table[place] >= 0:
-            place = (place + 1) & (length - 1)
-        table[place] = s
-    return table
+def _most_promising(
+    node: Int64, graph: Float64, acoustic: Float64, rest: Float64, begin: Any, end: Any, most: Any
+) -> Any:
+    """Keep the `most` entries from `begin` to `end` with the cheapest ways to the end, in order; return their end."""
+    worth = np.empty(end - begin)
+    for e in range(begin, end):
+        worth[e - begin] = graph[e] + acoustic[e] + rest[node[e]]
+    kept = np.sort(np.argsort(worth, kind="mergesort")[:most])
+    for k in range(most):
+        e = begin + kept[k]
+        node[begin + k], graph[begin + k], acoustic[begin + k] = node[e], graph[e], acoustic[e]
+    return begin + most

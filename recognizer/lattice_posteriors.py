@@ -1,7 +1,7 @@
 """Posteriors over a word lattice by forward-backward, in float64 and in the log domain.
 
 `scale` multiplies all costs first. Frames are not independent as the search's costs pretend, so that unscaled
-posteriors are far too sure of themselves; the confidence works with a quarter.
+posteriors are far too sure of themselves; the confidence works with half.
 """
 
 from __future__ import annotations

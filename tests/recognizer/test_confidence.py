@@ -12,7 +12,7 @@ from recognizer.confidence import FEATURES, ConfidenceModel, timed, word_feature
 from recognizer.graph import Graph, graph_from_arcs
 from recognizer.word_alignment import AlignedWord
 
-MODEL = ConfidenceModel(0.0, (0.4, 0.35, 0.05, 0.1))
+MODEL = ConfidenceModel(0.0, (0.4, 0.35, 0.05, 0.1, -0.1))
 SETTINGS = BeamSearchSettings(beam=12.0, lattice_beam=8.0)
 
 
@@ -34,13 +34,14 @@ def searched(price: float) -> BeamSearch:
 ALIGNED = [AlignedWord(0, 3, 2, -6.0, -3.0)]
 
 
-def test_agreement_is_the_words_posterior_with_costs_at_a_quarter() -> None:
+def test_agreement_is_the_words_posterior_with_costs_at_half() -> None:
     search = searched(4.0)
-    agreement, gap, before, after = word_features(search.finish(), ALIGNED, search.lattice(True))[0]
-    # The rival is 4 worse, at a quarter its weight is 1/e of the winner's: log odds 1.
-    assert agreement == pytest.approx(1.0)
+    agreement, gap, before, after, crowd = word_features(search.finish(), ALIGNED, search.lattice(True))[0]
+    # The rival is 4 worse, at half its weight is 1/e^2 of the winner's: log odds 2.
+    assert agreement == pytest.approx(2.0)
     assert gap == pytest.approx(-1.0)
     assert before == after == agreement
+    assert crowd == pytest.approx(math.log(1 + 2))
 
 
 def test_a_word_without_living_rival_is_surer_than_one_with() -> None:
@@ -85,5 +86,19 @@ def test_nothing_said_has_no_features() -> None:
 
 
 def test_coefficients_of_another_number_are_refused() -> None:
-    with pytest.raises(ValueError, match="needs 4 coefficients, the pack has 1"):
+    with pytest.raises(ValueError, match="needs 5 coefficients, the pack has 1"):
         ConfidenceModel(0.0, (1.0,))
+
+
+def test_a_pack_without_the_newer_features_works() -> None:
+    entry = {
+        "intercept": 0.5,
+        "agreement": 0.1,
+        "acoustic_gap": 0.2,
+        "agreement_before": 0.3,
+        "agreement_after": 0.4,
+    }
+    assert ConfidenceModel.from_manifest(entry) == ConfidenceModel(0.5, (0.1, 0.2, 0.3, 0.4, 0.0))
+    assert ConfidenceModel.from_manifest({**entry, "crowd": -0.6}).weights[4] == -0.6
+    with pytest.raises(KeyError):
+        ConfidenceModel.from_manifest({"intercept": 0.5})

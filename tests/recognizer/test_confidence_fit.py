@@ -18,7 +18,7 @@ def examples(words: int, model: ConfidenceModel, seed: int = 1) -> ConfidenceExa
     return ConfidenceExamples(features, right, random.integers(0, 12, words))
 
 
-TRUTH = ConfidenceModel(0.5, (1.0, -0.5, 0.25, 0.0))
+TRUTH = ConfidenceModel(0.5, (1.0, -0.5, 0.25, 0.0, 0.5))
 
 
 def test_coefficients_that_made_the_data_are_found_again() -> None:
