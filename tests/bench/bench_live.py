@@ -43,6 +43,7 @@ from events.identity import CallId  # noqa: E402
 from events.lifecycle import CallEnded, CallStarted  # noqa: E402
 from events.log import Delivery, Group  # noqa: E402
 from events.transcript import RedactedSegment, SegmentStatus, TranscriptSegment  # noqa: E402
+from recognizer.recogniser import RecogniserSettings  # noqa: E402
 from telephony.caller import Caller  # noqa: E402
 from tests.builders.engine import RunningEngine, running_engine  # noqa: E402
 from tests.builders.journey import complete, piece, siprec_call, wired  # noqa: E402
@@ -51,6 +52,8 @@ FROM_S, TO_S = 10.0, 36.0
 """The part of the demo call with a promise, a name asked for and told, and a rule's deadline."""
 LONGEST_ENDPOINT_MS = 1500
 """A later beginning of the next utterance means that silence lay between; then the endpoint is not known from it."""
+CARRIED_MS = 30 * RecogniserSettings().carried_frames
+"""The next utterance begins so long before the endpoint: of the silence there it hears the last part again."""
 STAGGER_S = 0.37
 """Calls do not start in step, so that their endpoints do not fall together."""
 
@@ -154,7 +157,7 @@ def measure(engine: RunningEngine, wiring: Wiring, calls: int) -> dict[str, obje
         and record.status is SegmentStatus.FINAL
         and record.call in started
     ]
-    # An utterance ends where the next one of its leg begins: at the endpoint, behind the silence waited for.
+    # Where the next utterance of its leg begins tells where an utterance's endpoint was.
     ends: dict[tuple[CallId, int, int], int] = {}
     for _, record in finals:
         later = [o.first_sample for _, o in finals if (o.call, o.leg) == (record.call, record.leg)]
@@ -165,6 +168,7 @@ def measure(engine: RunningEngine, wiring: Wiring, calls: int) -> dict[str, obje
         segments[record.id] = record
         endpoint_ms = ends.get((record.call, record.leg, record.first_sample))
         if endpoint_ms is not None and endpoint_ms - record.words[-1].end_ms < LONGEST_ENDPOINT_MS:
+            endpoint_ms += CARRIED_MS
             delays.endpoint.append(endpoint_ms - record.words[-1].end_ms)
             delays.segment_rest.append(at_ms - started[record.call] - endpoint_ms)
     for at_ms, record in made:

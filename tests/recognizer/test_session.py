@@ -15,7 +15,7 @@ from events.transcript import SegmentStatus, Word
 from recognizer.beam_search import HypothesisWord
 from recognizer.endpoint import EndpointSettings
 from recognizer.recogniser import Recogniser, RecogniserSettings
-from recognizer.session import Place, RecognitionSession, Utterance, needed_from
+from recognizer.session import Place, RecognitionSession, Utterance, hear_together, needed_from
 from tests.builders.small_recogniser import demo_audio, small_recogniser, turns
 
 BLOCK = 800
@@ -137,6 +137,35 @@ def test_a_silent_leg_goes_on_without_words(recogniser: Recogniser) -> None:
     assert session.settled_ms > 28_500
     assert session.place.first_sample > 8 * 24_000
     assert session.finish() == []
+
+
+def test_endpoints_reset_neither_features_nor_network(recogniser: Recogniser, audio: np.ndarray) -> None:
+    session, given_to_search = RecognitionSession(recogniser), []
+    network, tell = session.network, session.tell
+
+    def noted(scores: np.ndarray) -> list[Utterance]:
+        given_to_search.append(scores)
+        return tell(scores)
+
+    session.tell = noted  # type: ignore[method-assign]
+    assert len(finals(told(session, np.split(audio, range(BLOCK, len(audio), BLOCK))))) > 2
+    assert session.network is network
+    whole = recogniser.model.stream().accept(recogniser.model.features().accept(audio))
+    np.testing.assert_array_equal(np.concatenate(given_to_search), whole)
+
+
+def test_sessions_heard_together_tell_what_each_tells_alone(recogniser: Recogniser, audio: np.ndarray) -> None:
+    voices = [audio, np.roll(audio, 40_000), demo_audio("customer")[: len(audio)]]
+    alone = [told(RecognitionSession(recogniser), np.split(v, range(BLOCK, len(v), BLOCK))) for v in voices]
+    sessions = [RecognitionSession(recogniser) for _ in voices]
+    together: list[list[Utterance]] = [[] for _ in voices]
+    for first in range(0, len(audio), BLOCK):
+        pieces = [voice[first : first + BLOCK] for voice in voices]
+        for mine, new in zip(together, hear_together(sessions, pieces), strict=True):
+            mine += new
+    for mine, session in zip(together, sessions, strict=True):
+        mine += session.finish()
+    assert together == alone
 
 
 @pytest.mark.parametrize("samples", [0, 1, 199, 200, 5000])
