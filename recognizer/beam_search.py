@@ -56,7 +56,7 @@ class BeamSearchSettings:
     beam_delta: float = 0.5
     lattice_beam: float = 6.0
     lattice_entries: int = 1
-    forget_every_frames: int = 32
+    forget_every_frames: int = 16
 
     def __post_init__(self) -> None:
         if not (self.beam > 0 and math.isfinite(self.beam)):
@@ -339,7 +339,7 @@ class BeamSearch:
         self.frames += len(scores)
 
     def _forget(self) -> None:
-        """Drop what no path can need any more, from the last but one time on: older layers were pruned twice."""
+        """Drop what no path can need any more; layers that this has been asked of three times are left alone."""
         layers = self.frames + 1
         lowest = max(1, layers - 3 * self.settings.forget_every_frames)
         self._end, self._link_end = forget(

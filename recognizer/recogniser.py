@@ -18,6 +18,7 @@ from recognizer.model_pack import ModelPack
 from recognizer.partial_words import PartialSettings
 from recognizer.quantised import WeightForm
 from recognizer.rescoring import LatticeRescorer
+from recognizer.rescoring_models import rescorer_of_pack
 from recognizer.second_pass import SecondPassSettings, second_pass
 from recognizer.word_alignment import WordAligner
 
@@ -92,10 +93,13 @@ class Recogniser:
         Raises
         ------
         ValueError
-            The pack's network cannot be read, or what it needs is not installed (AcousticModelError, OnnxError).
+            The pack's network cannot be read, or what it needs is not installed (AcousticModelError, OnnxError), or
+            its language model for the second pass cannot be used (ModelPackError).
         """
-        model = pack.open_acoustic((settings or RecogniserSettings()).weights)
-        return cls(model, pack.graph, pack.aligner, pack.confidence, settings)
+        settings = settings or RecogniserSettings()
+        model = pack.open_acoustic(settings.weights)
+        rescorer = rescorer_of_pack(pack) if settings.second_pass.below_confidence else None
+        return cls(model, pack.graph, pack.aligner, pack.confidence, settings, rescorer)
 
     def search(self, graph_state: int | None = None) -> BeamSearch:
         """Return a new utterance's search, which begins a sentence or, in `graph_state`, goes on with one."""

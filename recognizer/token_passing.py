@@ -33,7 +33,7 @@ _AHEAD = 12
 
 @njit(cache=True)
 def _larger(array: NDArray[Any]) -> NDArray[Any]:
-    grown = np.empty(2 * len(array), array.dtype)
+    grown = np.empty(len(array) + len(array) // 2, array.dtype)
     grown[: len(array)] = array
     return grown
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from recognizer.graph import Graph, graph_from_arcs
 from recognizer.language.arpa_file import read_arpa
 from recognizer.language.compact_model import CompactModel, pack, unpacked
 from recognizer.lattice import Lattice, sorted_lattice
+from recognizer.model_pack import ModelPackError
 from recognizer.recogniser import RecogniserSettings
 from recognizer.rescoring import LatticeRescorer, RescoringSettings
+from recognizer.rescoring_models import installed_model
 from recognizer.second_pass import SecondPassSettings, second_pass
 from tests.builders.small_graphs import ARPA
 from tests.builders.small_recogniser import demo_audio, small_recogniser
@@ -26,10 +30,12 @@ WORDS = ("", "<s>", "</s>", "a", "ab", "be", "bee", "cab", "acme")
 BIGGER = ARPA.replace("-0.9 </s>", "-0.5 </s>").replace("-0.6 a bee", "-0.1 a bee").replace("-0.6 cab", "-1.2 cab")
 
 
-def model_of(folder: Path, text: str) -> CompactModel:
-    path = folder / "model.arpa"
-    path.write_text(text, "utf-8")
-    return unpacked(pack(read_arpa(path)))
+@functools.cache
+def model_of(text: str) -> CompactModel:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.arpa"
+        path.write_text(text, "utf-8")
+        return unpacked(pack(read_arpa(path)))
 
 
 def score(model: CompactModel, words: list[str], ends: bool) -> float:
@@ -63,8 +69,8 @@ def random_lattice(seed: int) -> Lattice:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(("weight", "ends"), [(1.0, True), (0.5, False)])
-def test_every_sentence_gets_the_bigger_models_score(tmp_path: Path, seed: int, weight: float, ends: bool) -> None:
-    small, big = model_of(tmp_path, ARPA), model_of(tmp_path, BIGGER)
+def test_every_sentence_gets_the_bigger_models_score(seed: int, weight: float, ends: bool) -> None:
+    small, big = model_of(ARPA), model_of(BIGGER)
     before = random_lattice(seed)
     after = LatticeRescorer(WORDS, small, big, RescoringSettings(weight)).rescore(before, ends)
     wanted = {}
@@ -77,8 +83,8 @@ def test_every_sentence_gets_the_bigger_models_score(tmp_path: Path, seed: int, 
     assert after.best_path()[1] == pytest.approx(min(wanted.values()))
 
 
-def test_no_weight_and_the_same_model_change_no_cost(tmp_path: Path) -> None:
-    small, big = model_of(tmp_path, ARPA), model_of(tmp_path, BIGGER)
+def test_no_weight_and_the_same_model_change_no_cost() -> None:
+    small, big = model_of(ARPA), model_of(BIGGER)
     before = random_lattice(3)
     truth = {ids: cost for ids, _, cost in sentences_of(before)}
     for other, weight in ((big, 0.0), (small, 1.0)):
@@ -86,8 +92,8 @@ def test_no_weight_and_the_same_model_change_no_cost(tmp_path: Path) -> None:
         assert {ids: cost for ids, _, cost in sentences_of(after)} == pytest.approx(truth)
 
 
-def test_what_was_said_before_counts(tmp_path: Path) -> None:
-    small, big = model_of(tmp_path, ARPA), model_of(tmp_path, BIGGER)
+def test_what_was_said_before_counts() -> None:
+    small, big = model_of(ARPA), model_of(BIGGER)
     rescorer = LatticeRescorer(WORDS, small, big, RescoringSettings(1.0))
     before = random_lattice(1)
     best = {ids: cost for ids, _, cost in sentences_of(rescorer.rescore(before, True, history=(7, 3)))}
@@ -97,8 +103,8 @@ def test_what_was_said_before_counts(tmp_path: Path) -> None:
         assert best[ids] == pytest.approx(cost + gains[0] - gains[1])
 
 
-def test_a_lattice_that_would_grow_too_big_stays_as_it_was(tmp_path: Path) -> None:
-    small, big = model_of(tmp_path, ARPA), model_of(tmp_path, BIGGER)
+def test_a_lattice_that_would_grow_too_big_stays_as_it_was() -> None:
+    small, big = model_of(ARPA), model_of(BIGGER)
     before = random_lattice(2)
     assert LatticeRescorer(WORDS, small, big, RescoringSettings(1.0, most_nodes=2)).rescore(before, True) is before
 
@@ -136,7 +142,7 @@ def garden_path() -> Graph:
     )  # fmt: skip
 
 
-def test_a_wider_beam_finds_what_the_first_one_lost(tmp_path: Path) -> None:
+def test_a_wider_beam_finds_what_the_first_one_lost() -> None:
     scores = np.array([[4, 0], [0, 6]], np.float32)
     scratch = SearchScratch()
     narrow = BeamSearch(garden_path(), BeamSearchSettings(beam=2.0, lattice_beam=1.0), scratch)
@@ -148,7 +154,7 @@ def test_a_wider_beam_finds_what_the_first_one_lost(tmp_path: Path) -> None:
     assert (found.word_ids, found.cost) == ((4,), -6.0)
     assert wider is not None
     assert {ids for ids, _, _ in sentences_of(wider)} == {(3,), (4,)}
-    small, big = model_of(tmp_path, ARPA), model_of(tmp_path, ARPA.replace("-0.8 ab", "-3.8 ab"))
+    small, big = model_of(ARPA), model_of(ARPA.replace("-0.8 ab", "-3.8 ab"))
     rescorer = LatticeRescorer(WORDS, small, big, RescoringSettings(1.0))
     found, _ = second_pass(first, narrow, lattice, scores, settings, scratch, rescorer)
     assert found.word_ids == (3,)
@@ -168,3 +174,25 @@ def test_the_recogniser_looks_again_and_counts_it() -> None:
     assert told
     assert metrics.counted(metrics.SECOND_PASSES) - before >= len(told)
     assert all(0 < word.confidence <= 1 for utterance in told for word in utterance.words)
+
+
+def test_models_are_unpacked_once_and_damage_is_told(tmp_path: Path) -> None:
+    arpa, cache = tmp_path / "general.arpa", tmp_path / "cache"
+    arpa.write_text(ARPA, "utf-8")
+    packed = tmp_path / "big.lm"
+    packed.write_bytes(pack(read_arpa(arpa)))
+    for path in (arpa, packed):
+        first = installed_model(path, cache)
+        made = {file: file.stat().st_mtime_ns for file in cache.rglob("*.npy")}
+        again = installed_model(path, cache)
+        assert {file: file.stat().st_mtime_ns for file in cache.rglob("*.npy")} == made
+        for words in (["cab", "a", "bee"], ["ab", "ab"], ["be"]):
+            assert again.sentence_log_probability(words) == first.sentence_log_probability(words)
+            wanted = model_of(ARPA).sentence_log_probability(words)
+            assert first.sentence_log_probability(words) == pytest.approx(wanted, abs=1e-4)
+    assert not list(cache.rglob("unpacking-*"))
+    packed.write_bytes(b"not a model")
+    with pytest.raises(ModelPackError, match="cannot be used"):
+        installed_model(packed, cache)
+    with pytest.raises(ModelPackError, match="could not be unpacked"):
+        installed_model(tmp_path / "none.lm", cache)
