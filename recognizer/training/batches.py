@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recognizer.acoustic_model import STACK
 from recognizer.log_mel import BINS
-from recognizer.training.denominator import LANES
+from recognizer.training.lane_kernels import LANES
 from recognizer.training.network import INPUT, NetworkShape
 from recognizer.training.numerator import Chunk, Transcript
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recognizer.training.denominator import LANES, Denominator, DenominatorGraph, Float32
+from recognizer.training.denominator import Denominator, DenominatorGraph, Float32
+from recognizer.training.lane_kernels import LANES
 from recognizer.training.numerator import Chunk, subtract_posteriors
 
 _LEAST_LOG_LIKELIHOOD = -30.0

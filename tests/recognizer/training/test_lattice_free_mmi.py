@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from recognizer.hmm_topology import HmmTopology
-from recognizer.training.denominator import LANES, Denominator, DenominatorGraph
+from recognizer.training.denominator import Denominator, DenominatorGraph
+from recognizer.training.lane_kernels import LANES
 from recognizer.training.numerator import Transcript, subtract_posteriors
 
 PHONES = ("SIL", "A", "B")

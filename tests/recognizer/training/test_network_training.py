@@ -16,7 +16,8 @@ from recognizer.acoustic_model import STACK, AcousticModel  # noqa: E402
 from recognizer.hmm_topology import HmmTopology  # noqa: E402
 from recognizer.log_mel import BINS  # noqa: E402
 from recognizer.training.batches import LENGTHS, Batches, Distortion, Example, warp_matrix  # noqa: E402
-from recognizer.training.denominator import LANES, DenominatorGraph  # noqa: E402
+from recognizer.training.denominator import DenominatorGraph  # noqa: E402
+from recognizer.training.lane_kernels import LANES  # noqa: E402
 from recognizer.training.network import Network, NetworkShape, exported, restored  # noqa: E402
 from recognizer.training.numerator import Transcript  # noqa: E402
 from recognizer.training.objective import Objective  # noqa: E402
