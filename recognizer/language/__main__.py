@@ -59,6 +59,10 @@ def _shared(argument: str) -> tuple[str, tuple[Path, float]]:
         raise argparse.ArgumentTypeError(f"{share!r} is no share") from error
 
 
+def _numbers(argument: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in argument.split(","))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m recognizer.language", description="Make language models.")
     jobs = parser.add_subparsers(dest="job", required=True)
@@ -89,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         "--always", type=Path, help="words that the vocabulary must have, if they can be pronounced"
     )
     train.add_argument("--order", type=int, default=Recipe.order, choices=[2, 3, 4])
+    train.add_argument(
+        "--weights", type=_numbers, default=(), help="of the texts, then the bases, separated by commas"
+    )
     train.add_argument("--compact", type=int, default=0, metavar="NGRAMS", help="size of the model for rescoring")
     train.add_argument("--compact-out", type=Path, help="file for it")
     adapt = jobs.add_parser("adapt", help="interpolate a model with a site's own text")
@@ -170,7 +177,7 @@ def _train(given: argparse.Namespace) -> None:
     always = read_lines([given.always]) if given.always else []
     trained = train_mixture(
         dict(given.text), {name: paths[0] for name, paths in given.base}, dict(given.develop), pronounced,
-        Recipe(order=given.order, words=given.words), always, _ERR.print,
+        Recipe(order=given.order, words=given.words, fixed_weights=given.weights), always, _ERR.print,
     )  # fmt: skip
     _report_weights(trained)
     small = _write(trained.model, given.keep, given.out)

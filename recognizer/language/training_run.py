@@ -125,6 +125,8 @@ def train_mixture(
     if len(components) == 1:
         weights = np.ones(1)
     elif recipe.fixed_weights:
+        if len(recipe.fixed_weights) != len(components):
+            raise ValueError("There must be as many weights as texts and ready models.")
         weights = np.array(recipe.fixed_weights)
     else:
         tokens = [numbered_text(read_lines([path]), number) for path, _ in develop.values()]
