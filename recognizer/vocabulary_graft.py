@@ -15,16 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recognizer.grammar_fst import SILENCE_PROBABILITY
-from recognizer.graph import ARC, STATE, Graph
-from recognizer.hmm_topology import NO_PHONE, HmmTopology
+from recognizer.graph import Graph
+from recognizer.hmm_topology import HmmTopology
 from recognizer.vocabulary_entry_points import KnownPath, KnownPaths, back_off_states
+from recognizer.vocabulary_growth import NO_PAUSE, Growth, merged
 from recognizer.vocabulary_settings import GraftSettings
-
-_SILENCE = 1
-_PAUSE = -math.log(SILENCE_PROBABILITY)
-_NO_PAUSE = -math.log1p(-SILENCE_PROBABILITY)
+from recognizer.vocabulary_unknown import UNKNOWN, grow_unknown
 
 Phones = tuple[int, ...]
 
@@ -53,9 +51,22 @@ class SpokenPhrase:
 
 
 def graft(
-    graph: Graph, topology: HmmTopology, phrases: Iterable[SpokenPhrase], settings: GraftSettings | None = None
+    graph: Graph,
+    topology: HmmTopology,
+    phrases: Iterable[SpokenPhrase],
+    settings: GraftSettings | None = None,
+    bigrams: NDArray[np.float64] | None = None,
 ) -> Graph:
     """Return `graph` with `phrases` in it; its states keep their numbers and its words their ids.
+
+    Parameters
+    ----------
+    graph : Graph
+    topology : HmmTopology
+    phrases : iterable of SpokenPhrase
+    settings : GraftSettings, optional
+    bigrams : float64[phones + 1, phones + 1], optional
+        Of :func:`recognizer.vocabulary_unknown.phone_bigrams`; needed for unknown words, if the settings want them.
 
     Raises
     ------
@@ -67,9 +78,12 @@ def graft(
     tree = _PhraseTree(graph, topology, entries, given)
     for phrase in phrases:
         tree.add(phrase)
-    growth = _Growth(graph.state_count, topology, entries)
-    growth.plant([(state, left, tree.root.cost) for left, state in entries.items()], tree.root)
-    return _merged(graph, growth, tuple(tree.words))
+    growth = Growth(graph.state_count, topology, entries)
+    contexts = [(state, left, tree.root.cost) for left, state in entries.items()]
+    _Planter(growth).plant(contexts, tree.root)
+    if given.unknown_cost and bigrams is not None:
+        grow_unknown(growth, entries, bigrams, tree.word(UNKNOWN), given.unknown_cost)
+    return merged(graph, growth, tuple(tree.words))
 
 
 @dataclass
@@ -105,7 +119,7 @@ class _PhraseTree:
         self._paths = KnownPaths(graph, topology, entries)
         self._settings = settings
 
-    def _word(self, text: str) -> int:
+    def word(self, text: str) -> int:
         number = self._number.get(text)
         if number is None:
             number = self._number[text] = len(self.words)
@@ -113,7 +127,7 @@ class _PhraseTree:
         return number
 
     def add(self, phrase: SpokenPhrase) -> None:
-        words = [self._word(text) for text in phrase.words]
+        words = [self.word(text) for text in phrase.words]
         spoken = phrase.pronunciations
         node, nodes = self.root, [self.root]
         for word in words[:-1]:
@@ -171,19 +185,11 @@ class _Stem:
     longer: dict[int, _Stem] = field(default_factory=dict)
 
 
-class _Growth:
-    """States and arcs to append to a graph. States are numbered from `first`; arcs may leave older states too."""
+class _Planter:
+    """Grows a tree of phrases out of a graph."""
 
-    def __init__(self, first: int, topology: HmmTopology, entries: Mapping[int, int]) -> None:
-        self.states = first
-        self.arcs: list[tuple[int, int, int, int, float]] = []
-        """Source, target, pdf, word, weight."""
-        self._leaf = topology.leaf.astype(np.int64)
-        self._stay = (-np.log(topology.self_loop.astype(np.float64))).tolist()
-        self._leave = (-np.log1p(-topology.self_loop.astype(np.float64))).tolist()
-        self._entries = entries
-        self._exits: dict[int, int] = {}
-        self._silences: dict[tuple[int, int], int] = {}
+    def __init__(self, growth: Growth) -> None:
+        self._growth = growth
 
     def plant(self, contexts: Sequence[tuple[int, int, float]], node: _Node) -> None:
         """Grow the words of `node` out of states: (state, left phone, cost of leaving the state)."""
@@ -225,17 +231,17 @@ class _Growth:
         own = bool(stem.longer) or len(joined) < len(stem.ends)
         heads: dict[int, int] = {}
         for source, left, leaving in sources:
-            leaf = int(self._leaf[left, phone])
+            leaf = self._growth.leaf_of(left, phone)
             for item in joined:
                 assert isinstance(item.after, KnownPath)
                 said = item.word if not told else 0
                 weight = leaving + cost + item.cost - stem.cost
-                self.arcs.append((source, item.after.state, 2 * leaf, said, weight))
+                self._growth.add(source, item.after.state, 2 * leaf, said, weight)
             if own:
                 if leaf not in heads:
-                    heads[leaf] = self._looping(leaf)
-                self.arcs.append((source, heads[leaf], 2 * leaf, word, leaving + cost))
-        return [(state, phone, self._leave[leaf]) for leaf, state in heads.items()]
+                    heads[leaf] = self._growth.looping(leaf)
+                self._growth.add(source, heads[leaf], 2 * leaf, word, leaving + cost)
+        return [(state, phone, self._growth.leaving(leaf)) for leaf, state in heads.items()]
 
     @staticmethod
     def _joins(item: _Item) -> bool:
@@ -255,73 +261,13 @@ class _Growth:
         if isinstance(item.after, KnownPath):
             behind = item.after.state
         elif item.after is None:
-            behind = self._exit(phone)
+            behind = self._growth.exit(phone)
         else:
             key = (id(item.after), phone)
             if key not in joints:
-                joints[key] = self._new_state()
-                silence = self._silence(joints[key], phone)
-                self.plant([(joints[key], phone, _NO_PAUSE), silence], item.after)
+                joints[key] = self._growth.new_state()
+                silence = self._growth.silence(joints[key], phone)
+                self.plant([(joints[key], phone, NO_PAUSE), silence], item.after)
             behind = joints[key]
         for state, _, leaving in heads:
-            self.arcs.append((state, behind, -1, word, leaving + cost))
-
-    def _new_state(self) -> int:
-        self.states += 1
-        return self.states - 1
-
-    def _looping(self, leaf: int) -> int:
-        state = self._new_state()
-        self.arcs.append((state, state, 2 * leaf + 1, 0, self._stay[leaf]))
-        return state
-
-    def _silence(self, source: int, left: int) -> tuple[int, int, float]:
-        leaf = int(self._leaf[left, _SILENCE])
-        state = self._looping(leaf)
-        self.arcs.append((source, state, 2 * leaf, 0, _PAUSE))
-        return state, _SILENCE, self._leave[leaf]
-
-    def _exit(self, phone: int) -> int:
-        """Return the state behind a new word that ends in `phone`: it leads, with or without pause, to the back-off."""
-        if phone not in self._exits:
-            self._exits[phone] = state = self._new_state()
-            entry = self._entries.get(phone, self._likest(phone))
-            self.arcs.append((state, entry, -1, 0, _NO_PAUSE))
-            if _SILENCE in self._entries:
-                paused, _, leaving = self._silence(state, phone)
-                self.arcs.append((paused, self._entries[_SILENCE], -1, 0, leaving))
-        return self._exits[phone]
-
-    def _likest(self, phone: int) -> int:
-        """Back-off state of the phone that sounds most like `phone` to its right neighbours: none ends so in L."""
-        lefts = [left for left in self._entries if left != NO_PHONE]
-        alike = [int((self._leaf[left, 1:] == self._leaf[phone, 1:]).sum()) for left in lefts]
-        return self._entries[lefts[int(np.argmax(alike))]]
-
-
-def _merged(graph: Graph, growth: _Growth, words: tuple[str, ...]) -> Graph:
-    """One pair of arrays: further arcs of old states stand behind their others, new states behind the old ones."""
-    base = graph.state_count
-    columns = np.array(growth.arcs, np.float64).reshape(len(growth.arcs), 5)
-    source = columns[:, 0].astype(np.int64)
-    order = np.lexsort((columns[:, 2], source))
-    columns, source = columns[order], source[order]
-    arcs = np.zeros(len(order), ARC)
-    arcs["next"], arcs["pdf"], arcs["word"], arcs["weight"] = (
-        columns[:, 1], columns[:, 2], columns[:, 3], columns[:, 4],
-    )  # fmt: skip
-    further = int(np.searchsorted(source, base))
-    at = graph.states["first"][source[:further] + 1]
-    added = np.bincount(source, minlength=growth.states)
-    epsilons = np.bincount(source[columns[:, 2] < 0], minlength=growth.states)
-    states = np.zeros(growth.states + 1, STATE)
-    states["final"] = np.inf
-    states["final"][:base] = graph.states["final"][:base]
-    moved = np.concatenate([[0], np.cumsum(added)])
-    states["first"][: base + 1] = graph.states["first"] + moved[: base + 1]
-    states["first"][base:] = len(graph.arcs) + moved[base:]
-    states["emitting"][:base] = graph.states["emitting"][:base] + moved[:base]
-    states["emitting"][base:-1] = states["first"][base:-1] + epsilons[base:]
-    states["emitting"][-1] = states["first"][-1]
-    merged = np.concatenate([np.insert(graph.arcs, at, arcs[:further]), arcs[further:]])
-    return Graph(states, merged, graph.start, graph.pdfs, graph.silence_pdfs, words)
+            self._growth.add(state, behind, -1, word, leaving + cost)

@@ -29,6 +29,7 @@ from recognizer.vocabulary import Vocabulary, VocabularyEntry, VocabularyError
 from recognizer.vocabulary_graft import SpokenPhrase, graft
 from recognizer.vocabulary_settings import VocabularySettings
 from recognizer.vocabulary_speech import Pronouncer, rule_phrases, spoken_entry
+from recognizer.vocabulary_unknown import phone_bigrams
 from recognizer.word_alignment import PronunciationTable, WordAligner
 
 _FORMAT: Final = 1
@@ -58,7 +59,8 @@ class VocabularySources:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to put in."""
-        return not self.vocabulary.entries and not (self.rules and self.settings.rulebook_boost)
+        boosted = self.rules and self.settings.rulebook_boost
+        return not (self.vocabulary.entries or boosted or self.settings.graft.unknown_cost)
 
     def fingerprint(self, guesser: Path = SHIPPED) -> str:
         """Sixteen hexadecimal digits that stand for all that decides what comes of them in a given graph."""
@@ -145,7 +147,8 @@ def _grow(graph: Graph, topology: HmmTopology, lexicon: Lexicon, sources: Vocabu
             known += [list(way) for way in ways if list(way) not in known]
     growing = Path(tempfile.mkdtemp(prefix="unpacking-", dir=target.parent))
     try:
-        graft(graph, topology, phrases, sources.settings.graft).save(growing)
+        bigrams = phone_bigrams(lexicon, topology.phones)
+        graft(graph, topology, phrases, sources.settings.graft, bigrams).save(growing)
         (growing / "said.json").write_text(json.dumps(said), "utf-8")
         for path in [*growing.iterdir(), growing]:
             handle = os.open(path, os.O_RDONLY)

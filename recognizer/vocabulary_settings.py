@@ -18,11 +18,14 @@ class GraftSettings:
         No bonus makes a phrase cheaper than this.
     common_cost : float
         Words that the language model has as cheaper are common.
+    unknown_cost : float
+        Of going through a loop of phones instead of words, told as ``<unk>``; 0 leaves it out.
     """
 
     new_word_cost: float = 10.0
     least_cost: float = 0.5
     common_cost: float = 7.0
+    unknown_cost: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.least_cost <= self.new_word_cost and math.isfinite(self.new_word_cost)):

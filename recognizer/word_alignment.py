@@ -112,9 +112,10 @@ class WordAligner:
         chain = _Chain(self._leaf)
         for place, word in enumerate(word_ids):
             variants = self._pronunciations.of(word)
-            if not variants:
-                return None
-            chain.append_word(place, variants)
+            if variants:
+                chain.append_word(place, variants)
+            else:
+                chain.append_unknown(place)
         nodes, first_predecessor, predecessors, starts, ends = chain.closed()
         scores = np.ascontiguousarray(log_likelihoods, np.float32)
         leaf = np.array([node[1] for node in nodes], np.int32)
@@ -184,6 +185,31 @@ class _Chain:
                 heads = [self._node(place, left, phone, heads)]
             closed.setdefault(phones[-1], []).extend(heads)
         self._open = closed
+        self._append_silence()
+
+    def append_unknown(self, place: int) -> None:
+        """Let a word without pronunciations be any phones, one at least."""
+        phones = range(_SILENCE + 1, len(self._leaf))
+        heads: dict[tuple[int, int], int] = {}
+        lefts = [*self._open, *phones]
+        for phone in phones:
+            for left in lefts:
+                leaf = int(self._leaf[left, phone])
+                if (phone, leaf) not in heads:
+                    heads[phone, leaf] = self._node(place, left if left != NO_PHONE else phone, phone, [])
+                    self.nodes[-1] = (place, leaf)
+        by_phone: dict[int, list[int]] = {}
+        for (phone, _), node in heads.items():
+            by_phone.setdefault(phone, []).append(node)
+        for phone in phones:
+            for left, before in self._open.items():
+                node = heads[phone, int(self._leaf[left, phone])]
+                self._before[node] += before
+                if left == NO_PHONE:
+                    self._starts.append(node)
+            for left, before in by_phone.items():
+                self._before[heads[phone, int(self._leaf[left, phone])]] += before
+        self._open = by_phone
         self._append_silence()
 
     def closed(self) -> tuple[list[tuple[int, int]], Int32, Int32, Int32, Int32]:
