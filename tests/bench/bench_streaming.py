@@ -5,7 +5,8 @@ build/bench/streaming.json. With ``CALLWARDEN_SPEECH_SETS`` (a folder of test se
 sixteen committed ones. All of it is simulated telephone speech.
 
 - *Cost*: CPU seconds per second of one leg's audio. The network alone for several legs at a time; ``live`` is one of
-  the shape meant for live use (3.5 million parameters, 120 ms of future) with random weights.
+  the shape meant for live use (3.5 million parameters, 120 ms of future) with random weights. ``BLAS``: only the
+  same products by numpy, as a peer.
 - *Live*: see :mod:`tests.bench.streaming_load`; legs speak two thirds of the time. "Word" is from the end of a word
   (forced alignment of the known text) to its first appearance in a partial or final segment, of the words that were
   recognised; "final" from the endpoint to the final segment. The endpoint's silence is told apart. For ``live`` the
@@ -34,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dsp import g711
-from recognizer.acoustic_model import AcousticModel
+from recognizer.acoustic_model import OUTPUT_SAMPLES, AcousticModel
 from recognizer.features import FeatureStream
 from recognizer.model_pack import ModelPack
 from recognizer.quantised import WeightForm
@@ -93,6 +94,27 @@ def network_costs(models: dict[str, AcousticModel], leg: SpokenLeg) -> list[dict
             row[f"legs_{count}"] = statistics.median(cpu_s(run) for _ in range(3)) / seconds / count
         rows.append(row)
     return rows
+
+
+def blas_costs(name: str, model: AcousticModel, steps: int = 3) -> dict[str, Any]:
+    """As `network_costs` for the same products by BLAS, and for them alone: no activations kept, nothing gathered."""
+    chain = [affine.matrix.dense() for affine in model.chain]
+    weights = [matrix.reshape(-1, matrix.shape[-1]).astype(np.float32) for matrix in chain]
+    row: dict[str, Any] = {"network": name, "weights_mib": sum(w.nbytes for w in weights) / 2**20}
+    row |= {"activations_kib": 0.0, "look_ahead_ms": 30 * model.right}
+    turns = 100
+    for count in TOGETHER:
+        inputs = [np.ones((steps * count, w.shape[0]), np.float32) for w in weights]
+
+        def run(inputs: list[np.ndarray] = inputs) -> None:
+            for _ in range(turns):
+                for rows, matrix in zip(inputs, weights, strict=True):
+                    np.matmul(rows, matrix)
+
+        run()
+        seconds = turns * steps * OUTPUT_SAMPLES / 8000
+        row[f"legs_{count}"] = statistics.median(cpu_s(run) for _ in range(3)) / seconds / count
+    return row
 
 
 def part_costs(recogniser: Recogniser, spoken: Sequence[SpokenLeg]) -> dict[str, float]:
@@ -201,6 +223,7 @@ def main() -> int:
     random = live_network(recogniser.model.pdfs)
     models |= {f"live, {form}": AcousticModel.fold(random, scale, form) for form in FORMS}
     networks = network_costs(models, quiet[0])
+    networks += [blas_costs(f"{name}, BLAS", models[f"{name}, float32"]) for name in ("shipped", "live")]
     console.print(
         table(
             "The network alone: CPU seconds per second and leg",
