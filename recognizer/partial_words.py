@@ -4,10 +4,9 @@ A guess is told at once when it has more words than the last one told, for whoev
 said; when only earlier words changed, it waits for its turn.
 
 A word is *stable* when it and all before it are on every path that is nearly as good as the best one, or have been
-the same for some time. Measured on the development speakers (simulated telephone speech, 72 minutes of audio cut
-into 3,490 words): of the words called stable so, 0.4 % were not among the final ones, and the half of all words were
-called so within 0.36 s of their first appearance. Paths alone (a margin of 8) were never wrong and take 0.48 s; time
-alone needs 0.6 s for 0.6 %.
+the same for some time. Measured on the development speakers (24 minutes, simulated telephone speech): of 2,985 prefixes
+called stable so, 0.5 % were not the final segment's, and half of the words were called so within 0.36 s of their first
+appearance. Paths alone with a margin of 8 were never wrong and take 0.48 s; time alone needs 0.72 s for 0.7 %.
 """
 
 from __future__ import annotations
