@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -38,6 +38,9 @@ _VECTORS: Final = COLUMNS // _LANES
 
 
 def _cpu_has(feature: str) -> bool:
+    """Whether numba compiles for a processor with this feature: the one at hand, unless its settings name another."""
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None or not config.ENABLE_AVX:
+        return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
     try:
         return bool(llvmlite.binding.get_host_cpu_features().get(feature, False))
     except RuntimeError:  # LLVM does not know this kind of host

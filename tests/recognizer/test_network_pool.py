@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +21,7 @@ from recognizer.network_pool import MOST_LEGS, NetworkPool
 from recognizer.quantised import quantise
 from tests.builders.random_networks import Weights, as_trained, live_network, parameters, random_network
 
+ROOT = Path(__file__).parents[2]
 SCALE = 1.3
 FEATURES = np.random.default_rng(2).standard_normal((250, BINS)).astype(np.float32)
 
@@ -120,6 +126,36 @@ def test_both_forms_of_integers_have_the_same_sums() -> None:
             [pool.advance(slots, np.full(3, 4 * turn), steps, block) for turn, block in enumerate(inputs)]
         )
     np.testing.assert_array_equal(results[0], results[1])
+
+
+_BITS = """
+import hashlib, numpy as np
+from recognizer.acoustic_model import AcousticModel
+from tests.builders.random_networks import random_network
+features = np.random.default_rng(2).standard_normal((90, 40)).astype(np.float32)
+for form in ("float32", "int8"):
+    stream = AcousticModel.fold(random_network([((-2, 0), (0, 1), 8, 40)]), 1.3, form).stream()
+    print(hashlib.sha256(stream.accept(features).tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="Only x86 can be compiled for a lesser x86 and run.")
+def test_a_lesser_processor_computes_the_same_bits(tmp_path: Path) -> None:
+    lesser = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi2,+f16c"}
+    told = []
+    for settings_ in ({}, {**lesser, "NUMBA_CACHE_DIR": str(tmp_path)}):
+        run = subprocess.run(
+            [sys.executable, "-c", _BITS],
+            env={**os.environ, **settings_},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        told.append(run.stdout.split())
+    assert len(told[0]) == 2
+    assert told[0] == told[1]
 
 
 def test_eight_bits_are_near_to_the_numbers_they_stand_for() -> None:
