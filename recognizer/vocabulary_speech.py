@@ -30,6 +30,7 @@ _TEENS = (
 )  # fmt: skip
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SPELLABLE = 6
+_LETTER_A = ("EY",)
 _MOST_RULE_WORDS = 12
 _MOST_RULE_PHRASES = 64
 
@@ -83,6 +84,8 @@ class Pronouncer:
                 continue
             # "a." is the letter's name in CMUdict, "a" the article.
             ways = self._lexicon.get(f"{letter}.") or self._lexicon.get(letter)
+            if letter == "a" and ways and _LETTER_A in ways:
+                ways = (_LETTER_A,)
             if not ways:
                 return []
             said.append(list(ways)[:1])

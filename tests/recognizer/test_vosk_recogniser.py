@@ -49,6 +49,7 @@ def test_a_folder_that_is_not_there_or_no_model_is_told_in_one_sentence(tmp_path
 
 
 @needs_vosk
+@pytest.mark.vosk
 def test_a_model_that_vosk_cannot_read_is_told_in_one_sentence(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_model_that_vosk_cannot_read_is_told_in_one_sentence(
 
 
 @needs_vosk
+@pytest.mark.vosk
 def test_the_real_package_has_what_is_called() -> None:
     import vosk
 
@@ -148,6 +150,7 @@ def test_it_has_the_sessions_methods() -> None:
 
 
 @needs_vosk
+@pytest.mark.vosk
 def test_a_real_model_recognises_a_real_sentence_however_it_is_cut() -> None:
     folder, audio = os.environ.get(MODEL_VARIABLE), os.environ.get(f"{MODEL_VARIABLE}_AUDIO")
     if not folder or not audio:
