@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
             "--out", type=Path, required=True, help="ARPA file to write (.xz allowed), packed with .lm"
         )
     ppl = jobs.add_parser("perplexity", help="measure a model on texts")
-    ppl.add_argument("model", type=Path, help="ARPA file")
+    ppl.add_argument("model", type=Path, help="ARPA file or packed model")
     for job in (train, adapt, ppl):
         job.add_argument("--measure", action="append", default=[], type=_named, metavar="NAME=FILE")
     compact = jobs.add_parser("compact", help="quantise an ARPA file for rescoring")
@@ -184,8 +184,12 @@ def _train(given: argparse.Namespace) -> None:
     columns = {"not pruned": trained.model, given.out.name: small}
     if given.compact_out:
         big, _ = pruned_to(trained.model, given.compact or sum(trained.model.counts))
-        given.compact_out.write_bytes(compact_model.pack(big))
-        columns[given.compact_out.name] = big
+        packed = compact_model.pack(big)
+        given.compact_out.write_bytes(packed)
+        _OUT.print(
+            f"{given.compact_out.name}: n-grams {', '.join(f'{n:,}' for n in big.counts)}; {len(packed):,} bytes"
+        )
+        columns[given.compact_out.name] = compact_model.unpacked(packed).restored()
     _report_perplexity(columns, {name: paths[0] for name, paths in given.measure})
 
 
@@ -224,6 +228,10 @@ def _words_of(lexicon: Path) -> dict[str, None]:
     return words
 
 
+def _read_model(path: Path) -> BackoffModel:
+    return compact_model.unpacked(path.read_bytes()).restored() if path.suffix == ".lm" else read_arpa(path)
+
+
 def _report_weights(trained: Trained) -> None:
     _OUT.print("weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in trained.weights.items()))
 
@@ -254,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _adapt(given)
         elif given.job == "perplexity":
             texts = {name: paths[0] for name, paths in given.measure}
-            _report_perplexity({given.model.name: read_arpa(given.model)}, texts)
+            _report_perplexity({given.model.name: _read_model(given.model)}, texts)
         else:
             given.out.write_bytes(compact_model.pack(read_arpa(given.model), given.levels))
     except (OSError, GraphemeModelError, LexiconError, TextSourceError, ValueError) as error:

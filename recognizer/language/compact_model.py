@@ -4,8 +4,8 @@
 A state is a node of the trie: the longest part of the history that the model continues. Word numbers are the model's
 own; ``word_numbers`` maps those of a recognition graph.
 
-Probabilities and back-off weights are replaced by the nearest of ``LEVELS`` values per length of n-gram, which lie so
-that each serves equally many n-grams.
+Probabilities and back-off weights are replaced by one of ``LEVELS`` values per length of n-gram (:func:`quantised`);
+those of single words, which everything backs off to, by one of 256.
 """
 
 from __future__ import annotations
@@ -80,6 +80,16 @@ class CompactModel:
             model.words, model.level, model.word, model.first,
             _suffixes(model.level, model.word, model.parent, model.first),
             model.log_probability.astype(np.float32), model.log_backoff.astype(np.float32),
+        )  # fmt: skip
+
+    def restored(self) -> BackoffModel:
+        """Return a back-off model of the same n-grams and values, to measure or to write; frequencies are unknown."""
+        internal = int(self.level[-2])
+        parent = np.full(int(self.level[-1]), -1, np.int32)
+        parent[self.level[1] :] = np.repeat(np.arange(internal, dtype=np.int32), np.diff(self.first))
+        return BackoffModel(
+            self.words, self.level, self.word, parent, self.first,
+            self.log_probability.astype(np.float64), self.log_backoff.astype(np.float64), np.zeros(internal),
         )  # fmt: skip
 
     @property
@@ -194,16 +204,25 @@ def _suffixes(level: Int64, word: Int32, parent: Int32, first: Int64) -> Int32:
 def quantised(values: NDArray[np.float64], levels: int = LEVELS) -> tuple[NDArray[np.uint8], Float32]:
     """Return the code of each value and the values of the codes: uint8[n], float32[at most `levels`].
 
-    The codes' values are the means of equally many neighbouring values each; 0 keeps a code of its own.
+    Codes are equally wide steps, each standing for the mean of what falls into it, so that no value moves by more
+    than a step. (Equally full steps would put the few frequent words, whose values lie far apart, into one.) 0 and
+    ``NEVER`` keep codes of their own.
     """
-    exact = values == 0.0
-    rest = np.sort(values[~exact])
-    parts = [part for part in np.array_split(rest, levels - 1) if len(part)]
-    table = np.unique(np.array([0.0, *(part.mean() for part in parts)]).astype(np.float32))
-    between = (table[1:].astype(np.float64) + table[:-1]) / 2
+    special = np.unique(values[(values == 0.0) | (values <= NEVER)])
+    rest = values[(values != 0.0) & (values > NEVER)]
+    table = special
+    if len(rest):
+        low, high = float(rest.min()), float(rest.max())
+        steps = levels - len(special)
+        place = np.minimum(((rest - low) * (steps / max(high - low, 1e-9))).astype(np.int64), steps - 1)
+        count = np.bincount(place, minlength=steps)
+        mean = np.bincount(place, rest, steps)[count > 0] / count[count > 0]
+        table = np.unique(np.concatenate([special, mean]))
+    between = (table[1:] + table[:-1]) / 2
     codes = np.searchsorted(between, values)
-    codes[exact] = int(np.flatnonzero(table == 0.0)[0])
-    return codes.astype(np.uint8), table
+    exact = (values == 0.0) | (values <= NEVER)
+    codes[exact] = np.searchsorted(table, values[exact])
+    return codes.astype(np.uint8), table.astype(np.float32)
 
 
 def pack(model: BackoffModel, levels: int = LEVELS) -> bytes:
@@ -212,12 +231,13 @@ def pack(model: BackoffModel, levels: int = LEVELS) -> bytes:
     counts = np.diff(model.first)[: model.level[-2]] if model.order > 1 else np.zeros(0, np.int64)
     for order in range(1, model.order + 1):
         begin, end = int(model.level[order - 1]), int(model.level[order])
-        codes, table = quantised(np.maximum(model.log_probability[begin:end], NEVER), levels)
+        fine = 256 if order == 1 else levels
+        codes, table = quantised(np.maximum(model.log_probability[begin:end], NEVER), fine)
         chunks += [table.tobytes(), codes.tobytes()]
         if order > 1:
             chunks += _planes(_gaps(model.word[begin:end], model.parent[begin:end]))
         if order < model.order:
-            codes, table = quantised(model.log_backoff[begin:end], levels)
+            codes, table = quantised(model.log_backoff[begin:end], fine)
             chunks += [table.tobytes(), codes.tobytes(), *_planes(counts[begin:end])]
     packed = [lzma.compress(chunk, lzma.FORMAT_RAW, filters=_FILTERS) for chunk in chunks]
     return MAGIC + b"".join(_LENGTH.pack(len(chunk)) + chunk for chunk in packed)
