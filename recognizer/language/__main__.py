@@ -5,6 +5,7 @@
     python -m recognizer.language train --text NAME=FILE[,FILE] ... --develop NAME=FILE[*SHARE] ... \\
         --lexicon LEXICON --keep 1300000 --out general.arpa.xz [--compact 4500000 --compact-out big.lm]
     python -m recognizer.language adapt --base general.arpa.xz --adapt SITE.txt --lexicon LEXICON --out site.arpa.xz
+    python -m recognizer.language prune general.arpa.xz small.arpa.xz --keep 650000
     python -m recognizer.language perplexity general.arpa.xz --measure NAME=FILE ...
     python -m recognizer.language compact big.arpa.xz big.lm
 
@@ -110,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument(
             "--out", type=Path, required=True, help="ARPA file to write (.xz allowed), packed with .lm"
         )
+    prune = jobs.add_parser("prune", help="make a model smaller")
+    prune.add_argument("model", type=Path, help="ARPA file")
+    prune.add_argument("out", type=Path, help="ARPA file to write (.xz allowed), packed with .lm")
+    prune.add_argument("--keep", type=int, required=True, help="n-grams of two or more words")
     ppl = jobs.add_parser("perplexity", help="measure a model on texts")
     ppl.add_argument("model", type=Path, help="ARPA file or packed model")
     for job in (train, adapt, ppl):
@@ -260,6 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _train(given)
         elif given.job == "adapt":
             _adapt(given)
+        elif given.job == "prune":
+            _write(read_arpa(given.model), given.keep, given.out)
         elif given.job == "perplexity":
             texts = {name: paths[0] for name, paths in given.measure}
             _report_perplexity({given.model.name: _read_model(given.model)}, texts)

@@ -254,6 +254,19 @@ def test_pocketsphinx_reads_the_model_alike(tmp_path: Path) -> None:
     assert compared > 100
 
 
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_kenlm_reads_the_model_alike(tmp_path: Path, order: int) -> None:
+    kenlm = pytest.importorskip("kenlm", reason="the peer: pip install kenlm")
+    whole = pruned_to(train(TOKENS, WORDS, order), 200)[0]
+    write_arpa(whole, tmp_path / "m.arpa", digits=7)
+    peer = kenlm.Model(str(tmp_path / "m.arpa"))
+    for line in [*made_lines(50, seed=21), "never never the", "fish zebra dog"]:
+        tokens = numbered_text([line], word_numbers(WORDS))
+        row = [0] * (order - 2) + tokens.tolist()
+        ours = whole.score(np.array([row[i : i + order] for i in range(len(row) - order + 1)], np.int32)).sum()
+        assert peer.score(line) * math.log(10) == pytest.approx(float(ours), abs=1e-3)
+
+
 def test_perplexity_counts_words_sentence_ends_and_unknown_words() -> None:
     whole = train(TOKENS, WORDS, 3)
     found = perplexity(whole, numbered_text(["the dog", "zebra cat"], word_numbers(WORDS)))
