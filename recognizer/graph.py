@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
+"""What is written; format 1 has the same layout, with more arcs without labels."""
+_READ = (1, 2)
 EPSILON_PDF = -1
 STATE = np.dtype([("first", "<i4"), ("emitting", "<i4"), ("final", "<f4")])
 ARC = np.dtype([("next", "<i4"), ("weight", "<f4"), ("word", "<i4"), ("pdf", "<i4")])
@@ -82,9 +84,9 @@ class Graph:
             states = np.load(folder / "states.npy", mmap_mode="r", allow_pickle=False)
             arcs = np.load(folder / "arcs.npy", mmap_mode="r", allow_pickle=False)
             words = (folder / "words.txt").read_text("utf-8").split("\n")
-            if facts["format"] != FORMAT:
+            if facts["format"] not in _READ:
                 raise GraphError(
-                    f"The recognition graph has format {facts['format']}, this version reads format {FORMAT}."
+                    f"The recognition graph has format {facts['format']}, this version reads up to {FORMAT}."
                 )
             return cls(
                 states.view(np.ndarray),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import lzma
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
@@ -75,7 +76,8 @@ def pack_graph(fst: FlatFst, words: tuple[str, ...]) -> bytes:
         np.diff(ends, prepend=0),
         _rounded(final[ends]),
     ]
-    return MAGIC + b"".join(_packed(np.asarray(column)) for column in columns)
+    with ThreadPoolExecutor() as threads:  # LZMA computes without Python's lock
+        return MAGIC + b"".join(threads.map(_packed, map(np.asarray, columns)))
 
 
 def unpack_graph(data: bytes) -> tuple[FlatFst, tuple[str, ...]]:

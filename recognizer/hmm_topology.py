@@ -18,6 +18,7 @@ from recognizer.flat_fst import FlatFst
 from recognizer.graph import Graph, graph_from_arcs
 
 NO_PHONE = 0
+_MOST_COPIED = 6
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def add_self_loops(fst: FlatFst, topology: HmmTopology, words: Sequence[str]) ->
 
     Notes
     -----
-    The state behind an arc gets the loop of the arc's leaf. Where arcs of different leaves, or arcs without input, meet
-    in one state, each leaf gets a state of its own, from which an arc without labels leads on.
+    The state behind an arc gets the loop of the arc's leaf. Where arcs of different leaves meet in a state, each leaf
+    gets a state of its own with copies of the arcs that lead on; only where these are many, or arcs without input
+    lead into the state too, an arc without labels leads from there to them.
     """
     states = len(fst.final)
     emitting = fst.input > 0
@@ -98,27 +100,51 @@ def add_self_loops(fst: FlatFst, topology: HmmTopology, words: Sequence[str]) ->
     silent_entry = np.zeros(states, np.bool_)
     silent_entry[fst.target[~emitting]] = True
     silent_entry[fst.start] = True
-    alone = (np.bincount(entered, minlength=states)[entered] == 1) & ~silent_entry[entered]
-    extra = int((~alone).sum())
-    looping = np.where(alone, entered, 0)
-    looping[~alone] = states + np.arange(extra)
+    onward = np.bincount(fst.source, minlength=states)
+    few = (onward <= _MOST_COPIED) | (np.bincount(entered, minlength=states) == 1)
+    direct = (few & ~silent_entry)[entered]
+    first = np.concatenate([[True], entered[1:] != entered[:-1]])[: len(entered)]
+    stays = direct & first
+    extra = int((~stays).sum())
+    looping = np.where(stays, entered, 0)
+    looping[~stays] = states + np.arange(extra)
 
     target = fst.target.copy()
     target[emitting] = looping[entry]
     stay = -np.log(topology.self_loop[leaf])
     leave = -np.log1p(-topology.self_loop[leaf])
     leaving = np.zeros(states, np.float32)
-    leaving[entered[alone]] = leave[alone]
-    none = np.zeros(extra, np.int64)
+    leaving[entered[stays]] = leave[stays]
+    pdf = np.where(emitting, 2 * (fst.input - 1), -1)
+    copied = np.flatnonzero(direct & ~first)
+    arcs, copies = _arcs_of(entered[copied], fst.source, onward)
+    linked = ~direct
+    final = np.full(extra, np.inf, np.float32)
+    final[looping[copied] - states] = fst.final[entered[copied]] + leave[copied]
+    none = np.zeros(len(entries), np.int64)
     return graph_from_arcs(
-        source=np.concatenate([fst.source, looping, looping[~alone]]),
-        target=np.concatenate([target, looping, entered[~alone]]),
-        pdf=np.concatenate([np.where(emitting, 2 * (fst.input - 1), -1), 2 * leaf + 1, none - 1]),
-        word=np.concatenate([fst.output, np.zeros(len(entries), np.int64), none]),
-        weight=np.concatenate([fst.weight + leaving[fst.source], stay, leave[~alone]]).astype(np.float32),
-        final=np.concatenate([fst.final + leaving, np.full(extra, np.inf, np.float32)]).astype(np.float32),
+        source=np.concatenate([fst.source, looping[copied][copies], looping, looping[linked]]),
+        target=np.concatenate([target, target[arcs], looping, entered[linked]]),
+        pdf=np.concatenate([pdf, pdf[arcs], 2 * leaf + 1, none[linked] - 1]),
+        word=np.concatenate([fst.output, fst.output[arcs], none, none[linked]]),
+        weight=np.concatenate(
+            [fst.weight + leaving[fst.source], fst.weight[arcs] + leave[copied][copies], stay, leave[linked]]
+        ).astype(np.float32),
+        final=np.concatenate([fst.final + leaving, final]).astype(np.float32),
         start=fst.start,
         pdfs=topology.pdfs,
         silence_pdfs=topology.silence_pdfs,
         words=words,
     )
+
+
+def _arcs_of(
+    wanted: NDArray[np.int64], source: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the arcs that leave the states `wanted`, and for each the place of its state among them."""
+    by_source = np.argsort(source, kind="stable")
+    begin = np.cumsum(counts) - counts
+    number = counts[wanted]
+    place = np.repeat(np.arange(len(wanted)), number)
+    within = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+    return by_source[begin[wanted][place] + within], place

@@ -136,3 +136,11 @@ def test_damaged_archives_are_refused_in_one_sentence() -> None:
     for cut in range(len(MAGIC), len(data)):
         with pytest.raises(GraphError):
             unpack_graph(data[:cut])
+
+
+def test_a_graph_of_format_1_is_read(tmp_path: Path) -> None:
+    small_graph().save(tmp_path)
+    facts = json.loads((tmp_path / "graph.json").read_text())
+    assert facts["format"] == 2
+    (tmp_path / "graph.json").write_text(json.dumps({**facts, "format": 1}))
+    assert (Graph.load(tmp_path).arcs == small_graph().arcs).all()

@@ -65,9 +65,11 @@ def cost_of(phones: tuple[int, ...], lengths: tuple[int, ...], topology: HmmTopo
     return cost
 
 
-def by_hand(model: LanguageModel, scores: np.ndarray) -> dict[tuple[int, ...], float]:
+def by_hand(
+    model: LanguageModel, scores: np.ndarray, topology: HmmTopology | None = None
+) -> dict[tuple[int, ...], float]:
     """Least cost per word sequence, straight from the sources."""
-    topology, found = tiny_topology(), {}
+    topology, found = topology or tiny_topology(), {}
     for count in range(1, len(scores) + 1):
         for words in itertools.product(sorted(LEXICON), repeat=count):
             ids = tuple(model.words.index(word) for word in words)
@@ -198,3 +200,25 @@ def _spans(lengths: tuple[int, ...], owners: tuple[int, ...]) -> tuple[tuple[int
         )
         for place in places
     )
+
+
+def test_leaves_shared_by_two_phones_are_determinised_again(model: LanguageModel) -> None:
+    own = tiny_topology()
+    leaf = own.leaf.copy()
+    leaf[:, 3] = leaf[:, 4]  # B sounds like C
+    shared = HmmTopology(own.phones, np.where(leaf == 4, 3, leaf).astype(np.int16), own.self_loop[:4])
+    graph = add_self_loops(build_graph(model, LEXICON, shared), shared, model.words)
+    scores = np.random.default_rng(0).normal(0, 2, (3, graph.pdfs)).astype(np.float32)
+    whole = by_hand(model, scores, shared)
+    found = cheapest_per_sentence(graph, scores)
+    assert set(found) - {()} == set(whole)
+    assert all(found[words] <= cost + ROUNDING for words, cost in whole.items())
+
+
+def test_what_was_built_is_told_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = _sources(tmp_path)
+    arguments.remove("--quiet")
+    assert main(arguments) == 0
+    printed = capsys.readouterr().err
+    assert "determinise" in printed
+    assert "peak memory of the build" in printed
