@@ -80,7 +80,7 @@ def test_a_call_is_followed_found_and_heard(engine: RunningEngine, browser: Brow
     page.fill("[name=q]", '"guaranteed return"')
     page.press("[name=q]", "Enter")
     expect(page.locator(".hit")).to_have_count(1)
-    expect(page.locator(".hit mark").first).to_contain_text("guaranteed")
+    expect(page.locator(".hit mark").first).to_contain_text("guarantee")
     page.locator(".hit h2 a").click()
     expect(page).to_have_url(f"{url}/calls/{call}")
     expect(page.locator(".finding", has_text="FIN-GUARANTEE").first).to_be_visible()
@@ -89,7 +89,7 @@ def test_a_call_is_followed_found_and_heard(engine: RunningEngine, browser: Brow
     for hidden in ("card number", "verification code", "phone number", "person name"):
         expect(page.locator(".turn .w.gone", has_text=hidden).first).to_be_visible()
     assert not READ_ALOUD.search(said(page))
-    word = page.locator(".w.found", has_text="guaranteed").first
+    word = page.locator(".w.found", has_text="guarantee").first
     start_s = int(word.get_attribute("data-s") or 0) / 1000
     word.click()
     until(
