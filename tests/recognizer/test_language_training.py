@@ -254,6 +254,7 @@ def test_pocketsphinx_reads_the_model_alike(tmp_path: Path) -> None:
     assert compared > 100
 
 
+@pytest.mark.kenlm
 @pytest.mark.parametrize("order", [2, 3, 4])
 def test_kenlm_reads_the_model_alike(tmp_path: Path, order: int) -> None:
     kenlm = pytest.importorskip("kenlm", reason="the peer: pip install kenlm")
