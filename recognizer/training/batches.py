@@ -52,7 +52,7 @@ class Distortion:
         The same for feature frames.
     """
 
-    warp: float = 0.08
+    warp: float = 0.11
     tilt: float = 0.1
     band_share: float = 0.7
     most_bands: int = 13

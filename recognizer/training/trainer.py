@@ -81,7 +81,7 @@ class TrainingSettings:
     device: str = "cpu"
     half: bool = True
     seed: int = 1
-    save_every_s: float = 120.0
+    save_every_s: float = 300.0
 
     def rate_at(self, done: float, step: int) -> float:
         """Return the learning rate after the share `done` of the training, at a process's `step`."""
