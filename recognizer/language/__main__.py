@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
             "--out", type=Path, required=True, help="ARPA file to write (.xz allowed), packed with .lm"
         )
     prune = jobs.add_parser("prune", help="make a model smaller")
-    prune.add_argument("model", type=Path, help="ARPA file")
+    prune.add_argument("model", type=Path, help="ARPA file or packed model")
     prune.add_argument("out", type=Path, help="ARPA file to write (.xz allowed), packed with .lm")
     prune.add_argument("--keep", type=int, required=True, help="n-grams of two or more words")
     ppl = jobs.add_parser("perplexity", help="measure a model on texts")
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     for job in (train, adapt, ppl):
         job.add_argument("--measure", action="append", default=[], type=_named, metavar="NAME=FILE")
     compact = jobs.add_parser("compact", help="quantise an ARPA file for rescoring")
-    compact.add_argument("model", type=Path, help="ARPA file")
+    compact.add_argument("model", type=Path, help="ARPA file or packed model")
     compact.add_argument("out", type=Path)
     compact.add_argument("--levels", type=int, default=compact_model.LEVELS, choices=[64, 128, 256])
     return parser
@@ -266,12 +266,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.job == "adapt":
             _adapt(given)
         elif given.job == "prune":
-            _write(read_arpa(given.model), given.keep, given.out)
+            _write(_read_model(given.model), given.keep, given.out)
         elif given.job == "perplexity":
             texts = {name: paths[0] for name, paths in given.measure}
             _report_perplexity({given.model.name: _read_model(given.model)}, texts)
         else:
-            given.out.write_bytes(compact_model.pack(read_arpa(given.model), given.levels))
+            given.out.write_bytes(compact_model.pack(_read_model(given.model), given.levels))
     except (OSError, GraphemeModelError, LexiconError, TextSourceError, ValueError) as error:
         _ERR.print(f"The language model was not made: {error}")
         return 1
