@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
             "--out", type=Path, required=True, help="ARPA file to write (.xz allowed), packed with .lm"
         )
     prune = jobs.add_parser("prune", help="make a model smaller")
-    prune.add_argument("model", type=Path, help="ARPA file or packed model")
+    prune.add_argument("model", type=Path, help="ARPA file")
     prune.add_argument("out", type=Path, help="ARPA file to write (.xz allowed), packed with .lm")
     prune.add_argument("--keep", type=int, required=True, help="n-grams of two or more words")
     ppl = jobs.add_parser("perplexity", help="measure a model on texts")
@@ -266,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.job == "adapt":
             _adapt(given)
         elif given.job == "prune":
-            _write(_read_model(given.model), given.keep, given.out)
+            _write(read_arpa(given.model), given.keep, given.out)
         elif given.job == "perplexity":
             texts = {name: paths[0] for name, paths in given.measure}
             _report_perplexity({given.model.name: _read_model(given.model)}, texts)
