@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from recognizer.reading_text.number_grammar import digit_run
-from recognizer.reading_text.rule import Written, word_at, word_set
+from recognizer.reading_text.rule import Written, word_at, word_set, words_at
 
 _TOP_LEVEL: Final = word_set("com org net edu gov info io biz uk us ca")
 _MAIL_DOMAINS: Final = word_set("gmail yahoo hotmail outlook icloud aol msn live comcast verizon protonmail")
@@ -43,14 +43,14 @@ def _name(words: Sequence[str], at: int) -> tuple[str, int, bool]:
     joint_last = True
     while place < min(len(words), at + _LONGEST):
         word = words[place]
-        run = digit_run(words, place)
         if word in _JOINTS and not joint_last:
             text += _JOINTS[word]
             place += 1
             joint_last, parts = True, parts + 1
             continue
         spelled = len(word) == 1 and word.isalpha()
-        if run is not None and text:
+        run = digit_run(words, place) if text else None
+        if run is not None:
             text += run.digits
             place = run.end
         elif _PLAIN.fullmatch(word) and (joint_last or spelled) and (word not in _NOT_IN_NAMES or spelled):
@@ -70,7 +70,7 @@ def _domain(words: Sequence[str], at: int) -> tuple[str, int]:
     """``gmail dot com``, ``w w w dot example dot co dot uk``."""
     parts: list[str] = []
     place = at
-    if tuple(words[at : at + 4]) == ("w", "w", "w", "dot"):
+    if words_at(words, at, ("w", "w", "w", "dot")):
         parts, place = ["www"], at + 4
     while _PLAIN.fullmatch(word_at(words, place)):
         label = words[place]

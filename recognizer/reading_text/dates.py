@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from recognizer.reading_text.number_grammar import TENS, ZEROS, below_hundred, cardinal, ordinal, ordinal_text
-from recognizer.reading_text.rule import Written, word_at, word_set
+from recognizer.reading_text.rule import Written, word_at, word_set, words_at
 
 MONTHS: Final = word_set("january february march april may june july august september october november december")
 _HALVES: Final = {"am": "a.m.", "a.m": "a.m.", "a.m.": "a.m.", "pm": "p.m.", "p.m": "p.m.", "p.m.": "p.m."}
@@ -28,8 +28,9 @@ def time_of_day(words: Sequence[str], at: int) -> tuple[Written, ...]:
         return Written(text, at, end), Written(half, end, half_end)
     if not minute_text:
         oclock = word_at(words, end) in ("o'clock", "oclock")
-        in_the = tuple(words[end : end + 2]) == ("in", "the") and word_at(words, end + 2) in _DAY_PARTS
-        return (Written(text, at, end),) if oclock or (in_the and word_at(words, at - 1) in _TIME_CUES) else ()
+        cued = word_at(words, at - 1) in _TIME_CUES
+        day_part = cued and words_at(words, end, ("in", "the")) and word_at(words, end + 2) in _DAY_PARTS
+        return (Written(text, at, end),) if oclock or day_part else ()
     if word_at(words, at - 1) in _NUMBER_CUES or _number_goes_on(words, end):
         return ()
     return (

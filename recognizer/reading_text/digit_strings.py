@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from recognizer.reading_text.number_grammar import DigitRun, cardinal, digit_run
-from recognizer.reading_text.rule import Written, word_at, word_set
+from recognizer.reading_text.rule import Written, word_at, word_set, words_at
 
 _CUES: Final = word_set(
     "number code extension room flight zip apartment unit suite account pin ending digits order "
@@ -28,10 +28,9 @@ _FIXED: Final = {
 
 def fixed(words: Sequence[str], at: int) -> tuple[Written, ...]:
     """``twenty four seven`` -> ``24/7``."""
-    for length in (4, 3, 2):
-        text = _FIXED.get(tuple(words[at : at + length]))
-        if text:
-            behind = at + length
+    for said, text in _FIXED.items():
+        if words_at(words, at, said):
+            behind = at + len(said)
             # "twenty four seven five" is a number of another kind.
             return () if text[0].isdigit() and digit_run(words, behind) else (Written(text, at, behind),)
     return ()

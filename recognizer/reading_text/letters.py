@@ -8,7 +8,7 @@ from typing import Final
 
 from recognizer.reading_text.number_grammar import UNITS, ZEROS
 from recognizer.reading_text.reading_token import is_placeholder
-from recognizer.reading_text.rule import Written, word_at, word_set
+from recognizer.reading_text.rule import Written, word_at, word_set, words_at
 
 _LETTER: Final = re.compile(r"[a-z]\.?")
 _WORDS_TOO: Final = word_set("a i o")
@@ -61,11 +61,11 @@ def spelled(words: Sequence[str], at: int) -> tuple[Written, ...]:
 
 def title(words: Sequence[str], at: int) -> tuple[Written, ...]:
     """``mister`` before a name that was hidden -> ``Mr.``; ``et cetera`` -> ``etc.``."""
-    for length in (2, 1):
-        short = _SHORT.get(tuple(words[at : at + length]))
-        if short:
-            return (Written(short, at, at + length),)
-    name_follows = is_placeholder(word_at(words, at + 1))
-    if words[at] in _TITLES and (name_follows or (words[at] in ("mister", "missus") and word_at(words, at + 1))):
-        return (Written(_TITLES[words[at]], at, at + 1),)
-    return ()
+    for said, short in _SHORT.items():
+        if words_at(words, at, said):
+            return (Written(short, at, at + len(said)),)
+    if words[at] not in _TITLES:
+        return ()
+    follows = word_at(words, at + 1)
+    told = is_placeholder(follows) or (words[at] in ("mister", "missus") and follows != "")
+    return (Written(_TITLES[words[at]], at, at + 1),) if told else ()

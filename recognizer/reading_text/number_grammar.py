@@ -131,10 +131,10 @@ def digit_run(words: Sequence[str], at: int) -> DigitRun | None:
     place, repeated = at, False
     while True:
         word = word_at(words, place)
-        behind = word_at(words, place + 1)
         number = below_hundred(words, place)
-        if word in REPEATS and (behind in UNITS or behind in ZEROS):
-            groups.append(str(UNITS.get(behind, 0)) * REPEATS[word])
+        repeated_digit = word_at(words, place + 1) if word in REPEATS else ""
+        if repeated_digit in UNITS or repeated_digit in ZEROS:
+            groups.append(str(UNITS.get(repeated_digit, 0)) * REPEATS[word])
             place, repeated = place + 2, True
         elif word in ZEROS and (groups or word == "zero"):
             groups.append("0")

@@ -21,7 +21,7 @@ from recognizer.reading_text.sentence_model import SentenceModel, load_model
 from recognizer.reading_text.written_form import written_form
 
 _ENDS: Final = (".", "?")
-_LONGEST: Final = 2_000
+LONGEST: Final = 2_000
 """Words that are looked at together; a longer segment is read in parts, so that time grows with its length only."""
 
 
@@ -51,15 +51,25 @@ def read_words(
     model: SentenceModel | None = None,
 ) -> tuple[ReadingToken, ...]:
     """As :func:`reading_tokens`, on plain words with or without their (start, end) times."""
-    if any(not word for word in words) or is_formatted(words):
-        return tuple(ReadingToken(word, "", at, at + 1) for at, word in enumerate(words))
+    if as_they_are(words):
+        return unchanged(words)
     model = model or load_model()
     tokens: list[ReadingToken] = []
-    for first in range(0, len(words), _LONGEST):
-        part = words[first : first + _LONGEST]
-        times = None if times_ms is None else times_ms[first : first + _LONGEST]
+    for first in range(0, len(words), LONGEST):
+        part = words[first : first + LONGEST]
+        times = None if times_ms is None else times_ms[first : first + LONGEST]
         tokens += _read(part, times, model, first)
     return tuple(tokens)
+
+
+def as_they_are(words: Sequence[str]) -> bool:
+    """Whether a segment's words are shown as they came."""
+    return any(not word for word in words) or is_formatted(words)
+
+
+def unchanged(words: Sequence[str]) -> tuple[ReadingToken, ...]:
+    """Return one token a word."""
+    return tuple(ReadingToken(word, "", at, at + 1) for at, word in enumerate(words))
 
 
 def is_formatted(words: Sequence[str]) -> bool:
@@ -86,13 +96,12 @@ def _read(
     for at, piece in enumerate(pieces):
         text = piece.text
         begins = at == sentence
-        if begins or _always_capital(text):
-            text = _capitalised(text)
+        if begins or always_capital(text):
+            text = capitalised(text)
             capital_before = not begins and capital_before
-        elif text.islower() and text.isascii() and kinds[at][0] != "<":
-            no, yes = model.capitals.scores(capital_features(kinds, at, capital_before))
-            capital_before = bool(yes > no)
-            text = _capitalised(text) if capital_before else text
+        elif may_be_capital(text, kinds[at]):
+            capital_before = is_capital(model, kinds, at, capital_before)
+            text = capitalised(text) if capital_before else text
         mark = _mark(model, kinds, at, sentence, clause, pauses[at])
         if mark:
             clause = at + 1
@@ -109,6 +118,17 @@ def _mark(model: SentenceModel, kinds: Sequence[str], at: int, sentence: int, cl
     return MARKS[int(scores.argmax())]
 
 
+def is_capital(model: SentenceModel, kinds: Sequence[str], at: int, capital_before: bool) -> bool:
+    """Whether the word inside a sentence has a capital; looks at the words beside it."""
+    no, yes = model.capitals.scores(capital_features(kinds, at, capital_before))
+    return bool(yes > no)
+
+
+def may_be_capital(text: str, kind: str) -> bool:
+    """Whether the text is a word in small letters."""
+    return text.islower() and text.isascii() and kind[0] != "<"
+
+
 def _pauses(pieces: Sequence[Written], times: Sequence[tuple[float, float]] | None) -> list[str]:
     classes = []
     for piece in pieces[:-1]:
@@ -117,11 +137,12 @@ def _pauses(pieces: Sequence[Written], times: Sequence[tuple[float, float]] | No
     return [*classes, "end"]
 
 
-def _always_capital(text: str) -> bool:
+def always_capital(text: str) -> bool:
+    """``i`` and what begins with it."""
     return text == "i" or text.startswith("i'")
 
 
-def _capitalised(text: str) -> str:
+def capitalised(text: str) -> str:
     """The first letter in upper case, unless it belongs to a figure, an address or a placeholder."""
     first = text[:1]
     if not first.islower() or not first.isascii() or "@" in text or "www." in text:

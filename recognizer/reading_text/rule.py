@@ -25,6 +25,11 @@ def word_at(words: Sequence[str], at: int) -> str:
     return words[at] if 0 <= at < len(words) else ""
 
 
+def words_at(words: Sequence[str], at: int, wanted: Sequence[str]) -> bool:
+    """Whether the words from `at` on are the wanted ones; no word is looked at behind the first other one."""
+    return all(word_at(words, at + n) == word for n, word in enumerate(wanted))
+
+
 def word_set(text: str) -> frozenset[str]:
     """Return the words of a table."""
     return frozenset(text.split())

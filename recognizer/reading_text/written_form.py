@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from recognizer.reading_text.addresses import address
@@ -10,12 +12,15 @@ from recognizer.reading_text.amounts import count, decimal, money, percentage, r
 from recognizer.reading_text.dates import date, time_of_day, year
 from recognizer.reading_text.digit_strings import digits, fixed
 from recognizer.reading_text.letters import spelled, title
+from recognizer.reading_text.open_end import NotSaidYet, OpenEnd
 from recognizer.reading_text.rule import Rule, Written
 
 _RULES: Final[tuple[Rule, ...]] = (
     fixed, money, percentage, time_of_day, date, year, digits, spelled, decimal, rank, count, title,
 )  # fmt: skip
 """The first that applies wins: from the most telling to the least."""
+_RULES_WITH_ADDRESS: Final[tuple[Rule, ...]] = (address, *_RULES)
+_FIGURE: Final = re.compile(r"[$€£]?\d[\d.,:/-]*(%|st|nd|rd|th)?[.,?]?")
 
 
 def written_form(words: Sequence[str]) -> list[Written]:
@@ -31,18 +36,39 @@ def written_form(words: Sequence[str]) -> list[Written]:
     list of Written
         They tile `words`.
     """
-    found: list[Written] = []
-    at = 0
+    # Without a "dot" there is no address, and looking for one costs more than all else.
+    return list(_pieces(words, _rules(words, _RULES_WITH_ADDRESS if "dot" in words else _RULES)))
+
+
+def settled_form(words: Sequence[str]) -> list[Written]:
+    """Write the first words of an utterance that goes on, as far as nothing that follows can change it.
+
+    Returns
+    -------
+    list of Written
+        They tile the first of the `words`, and are the first pieces of :func:`written_form` of every utterance that
+        begins with `words`, unless one of its later words is a figure.
+    """
+    settled: list[Written] = []
+    with suppress(NotSaidYet):
+        for piece in _pieces(OpenEnd(words), _rules(words, _RULES_WITH_ADDRESS)):
+            settled.append(piece)
+    return settled
+
+
+def _rules(words: Sequence[str], rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     # Where figures stand already somebody has written them: what is spelled out there was meant to be.
-    rules = () if any(sign.isdigit() for word in words for sign in word) else _RULES
-    if rules and "dot" in words:
-        rules = (address, *rules)
+    return () if any(_FIGURE.fullmatch(word) for word in words) else rules
+
+
+def _pieces(words: Sequence[str], rules: tuple[Rule, ...]) -> Iterator[Written]:
+    at = 0
     while at < len(words):
         pieces: tuple[Written, ...] = ()
         for rule in rules:
             pieces = rule(words, at)
             if pieces:
                 break
-        found += pieces or (Written(words[at], at, at + 1),)
-        at = found[-1].last
-    return found
+        pieces = pieces or (Written(words[at], at, at + 1),)
+        yield from pieces
+        at = pieces[-1].last
