@@ -14,9 +14,11 @@ from events.finding import Severity
 from events.identity import Role
 from events.transcript import Word
 from indexer.index import Highlight, SearchPage
+from indexer.speaker_parts import SpeakerPart, parts_of
 from recognizer.reading_text.reading import reading_tokens
 
 ROLE_STYLES = {Role.AGENT: "cyan", Role.CUSTOMER: "green", Role.MIXED: "yellow", Role.UNKNOWN: "white"}
+SPEAKER_STYLES = ("magenta", "yellow")
 SEVERITY_STYLES = {
     Severity.HIGH: "bold red",
     Severity.MEDIUM: "bold yellow",
@@ -54,6 +56,10 @@ def reading_as_text(words: tuple[Word, ...]) -> Text:
         text.append(token.text, style="reverse" if token.text.startswith("[") else "")
         text.append(token.shown[len(token.text) :])
     return text
+
+
+def _style_of(part: SpeakerPart) -> str:
+    return ROLE_STYLES[part.segment.role] if part.speaker is None else SPEAKER_STYLES[part.speaker % 2]
 
 
 def _highlight(found: Highlight) -> Text:
@@ -100,14 +106,16 @@ def print_call(console: Console, document: CallDocument, as_spoken: bool = False
         facts.add_row(
             f"leg {leg.leg}", Text(f"{leg.role.value} {leg.speaker_name}{guessed}", ROLE_STYLES[leg.role])
         )
+    if document.speaker_turns:
+        facts.add_row("speakers", "A and B, told apart by voice; which of them is the agent is not known")
     console.print(facts)
     console.print("\nTranscript", style="bold")
     transcript = Table.grid(padding=(0, 2))
-    for segment in document.segments:
+    for part in parts_of(document):
         transcript.add_row(
-            clock(segment.start_ms),
-            Text(segment.role.value, ROLE_STYLES[segment.role]),
-            words_as_text(segment.words) if as_spoken else reading_as_text(segment.words),
+            clock(part.start_ms),
+            Text(part.name or part.segment.role.value, _style_of(part)),
+            words_as_text(part.words) if as_spoken else reading_as_text(part.words),
         )
     console.print(transcript if document.segments else "Nothing was said.")
     console.print("\nFindings", style="bold")

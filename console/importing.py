@@ -11,6 +11,7 @@ from typing import Final
 
 from console.data_folder import DataFolderInUse, EngineLock
 from console.engine import Engine
+from console.speaker_turns_sink import SpeakerTurnsSink
 from console.wiring import Wiring
 from events.call_document import CallDocument, CallState
 from events.errors import CallwardenError
@@ -96,7 +97,8 @@ def import_files(
     on_progress
         Called with a file and the share of it, from 0 to 1, that has been transcribed.
     """
-    sink = LogSink(wiring.log, wiring.sealer, wiring.keys)
+    log_sink = LogSink(wiring.log, wiring.sealer, wiring.keys)
+    sink = SpeakerTurnsSink(log_sink, wiring.settings.speakers)
     waiting: dict[CallId, Path] = {}
     for path in files:
         if stop.is_set():

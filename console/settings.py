@@ -27,6 +27,7 @@ from compliance.recordings.archive import ArchiveSettings
 from compliance.recordings.bleep import BleepSettings
 from compliance.redaction.settings import RedactionSettings
 from compliance.rules.judge import RulesSettings
+from console.speaker_turns_sink import SpeakersSettings
 from console.supervisor import SupervisorSettings
 from console.users import UserSettings
 from console.web.services import WebSettings
@@ -42,6 +43,8 @@ from indexer.worker import IndexerSettings
 from recognizer.beam_search import BeamSearchSettings
 from recognizer.endpoint import EndpointSettings
 from recognizer.partial_words import PartialSettings
+from recognizer.rescoring import RescoringSettings
+from recognizer.second_pass import SecondPassSettings
 from recognizer.vocabulary_settings import VocabularySettings
 from recognizer.worker import RecogniserWorkerSettings
 from telephony.capture import CaptureSettings
@@ -96,10 +99,13 @@ class Settings:
     sockets: SocketSettings = field(default_factory=SocketSettings)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     recorded: RecordedSourceSettings = field(default_factory=RecordedSourceSettings)
+    speakers: SpeakersSettings = field(default_factory=SpeakersSettings)
     recogniser: RecogniserWorkerSettings = field(default_factory=RecogniserWorkerSettings)
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     partials: PartialSettings = field(default_factory=PartialSettings)
+    second_pass: SecondPassSettings = field(default_factory=SecondPassSettings)
+    rescoring: RescoringSettings = field(default_factory=RescoringSettings)
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)

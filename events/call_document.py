@@ -9,6 +9,7 @@ from events.finding import Alert, AlertAnswered, AlertDelivered, Finding
 from events.identity import CallId, Role
 from events.lifecycle import CallSourceKind, EndReason, LegStatistics
 from events.recording import RecordingKept
+from events.speaker_turns import SpeakerTurns
 from events.transcript import RedactedSegment
 
 
@@ -65,3 +66,5 @@ class CallDocument:
     answers: tuple[AlertAnswered, ...] = ()
     deliveries: tuple[AlertDelivered, ...] = ()
     recording: RecordingKept | None = None
+    speaker_turns: tuple[SpeakerTurns, ...] = ()
+    """Of legs that carry two speakers who could be told apart, by leg."""

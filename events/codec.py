@@ -7,11 +7,12 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from events import audio, audit_entry, finding, lifecycle, recording, transcript
+from events import audio, audit_entry, finding, lifecycle, recording, speaker_turns, transcript
 from events.errors import NeverRetry
 
 Record = (
     lifecycle.LifecycleRecord
+    | speaker_turns.SpeakerTurns
     | audio.AudioRecord
     | transcript.TranscriptSegment
     | transcript.RedactedSegment
@@ -35,6 +36,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "metadata_received": lifecycle.MetadataReceived,
     "capture_interrupted": lifecycle.CaptureInterrupted,
     "call_ended": lifecycle.CallEnded,
+    "speaker_turns": speaker_turns.SpeakerTurns,
     "audio_block": audio.AudioBlock,
     "leg_audio_ended": audio.LegAudioEnded,
     "call_audio_ended": audio.CallAudioEnded,

@@ -53,6 +53,9 @@ SPILL_BYTES: Final = Metric("spill_bytes", _G, "Disk space that the spill takes"
 SPILL_SHARE: Final = Metric("spill_share", _G, "Disk space that the spill takes, of that allowed")
 SPILL_OLDEST: Final = Metric("spill_oldest_seconds", _G, "Age of the oldest event on the local disk")
 IMPORT_REFUSED: Final = Metric("import_refused", _C, "Recorded files refused, by cause", ("cause",))
+IMPORT_SPEAKERS: Final = Metric(
+    "import_speakers", _C, "Mono recordings listened to for two speakers, by outcome", ("outcome",)
+)
 EVENTS_APPENDED: Final = Metric("events_appended", _C, "Events made durable, by topic", ("topic",))
 LOG_UNDECIDED: Final = Metric("log_undecided", _G, "Events sent to Kafka and not acknowledged in time")
 FOREIGN_RECORDS: Final = Metric(

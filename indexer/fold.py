@@ -17,6 +17,7 @@ from events import finding, lifecycle, recording, transcript
 from events.call_document import CallDocument, CallState, DocumentLeg
 from events.codec import Record
 from events.identity import CallId, Role
+from events.speaker_turns import SpeakerTurns
 from events.transcript import RedactedSegment, SegmentStatus
 
 _T = TypeVar("_T")
@@ -264,6 +265,12 @@ def _recording(document: CallDocument, record: recording.RecordingKept) -> CallD
     return replace(document, recording=max(document.recording, record, key=_weight))
 
 
+def _speaker_turns(document: CallDocument, record: SpeakerTurns) -> CallDocument:
+    # The same audio gives the same turns, but for the last bit of a number on another machine.
+    turns = _upsert(document.speaker_turns, record, lambda item: item.leg, lambda item: 0)
+    return replace(document, speaker_turns=tuple(sorted(turns, key=lambda item: item.leg)))
+
+
 _STEPS: Final[dict[type, Callable[[CallDocument, Any], CallDocument]]] = {
     lifecycle.CallStarted: _call_started,
     lifecycle.LegAdded: _leg_added,
@@ -271,6 +278,7 @@ _STEPS: Final[dict[type, Callable[[CallDocument, Any], CallDocument]]] = {
     lifecycle.LegResumed: _leg_resumed,
     lifecycle.CaptureInterrupted: _interrupted,
     lifecycle.CallEnded: _call_ended,
+    SpeakerTurns: _speaker_turns,
     transcript.RedactedSegment: _segment,
     transcript.LegProgress: _progress,
     transcript.LegTranscriptEnded: _leg_transcript_ended,

@@ -257,6 +257,7 @@ def covers(new: CallDocument, old: CallDocument) -> bool:
         and set(old.interruptions) <= set(new.interruptions)
         and all(leg.leg in legs and _covers_leg(legs[leg.leg], leg) for leg in old.legs)
         and all(revisions.get(segment.id, -1) >= segment.revision for segment in old.segments)
+        and {item.leg for item in old.speaker_turns} <= {item.leg for item in new.speaker_turns}
         and {item.id for item in old.findings} <= {item.id for item in new.findings}
         and {item.id for item in old.alerts} <= {item.id for item in new.alerts}
         and {item.alert for item in old.answers} <= {item.alert for item in new.answers}

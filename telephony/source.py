@@ -8,10 +8,11 @@ from typing import Protocol
 
 from events.audio import AudioBlock, AudioRecord, CallAudioEnded, LegAudioEnded
 from events.lifecycle import LifecycleRecord
+from events.speaker_turns import SpeakerTurns
 from events.topics import CALL_AUDIO, CALL_LIFECYCLE, Topic
 
-SourceRecord = LifecycleRecord | AudioRecord
-"""What a call source makes: what happened to a call, and its audio."""
+SourceRecord = LifecycleRecord | AudioRecord | SpeakerTurns
+"""What a call source makes: what happened to a call, its audio, and who spoke when on a leg that carries two."""
 
 
 class AudioSink(Protocol):

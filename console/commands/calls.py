@@ -70,7 +70,8 @@ def import_calls(
                 print(msgspec.json.encode(line).decode(), flush=True)  # noqa: T201
             elif imported.document is not None:
                 found = imported.document
-                note = ", was there already" if imported.already_there else ""
+                note = ", two speakers in one channel" if found.speaker_turns else ""
+                note += ", was there already" if imported.already_there else ""
                 progress.console.print(
                     f"{imported.path.name}: call {found.call}, {len(found.segments)} segments, "
                     f"{len(found.findings)} findings{note}",

@@ -27,6 +27,7 @@ from events.lifecycle import (
 )
 from events.log import Delivery, Event, TopicPartition
 from events.recording import Peaks, RecordingKept
+from events.speaker_turns import SpeakerTurn, SpeakerTurns
 from events.topics import FINDING
 from events.transcript import (
     CallTranscriptEnded,
@@ -51,6 +52,7 @@ RECORDS: list[Record] = [
     MetadataReceived(CALL, 10, "<recording/>"),
     CaptureInterrupted(CALL, 5000, 7000),
     CallEnded(CALL, 1_700_000_060_000, 60_000, EndReason.HUNG_UP, (LegStatistics(0, packets=3000, lost=2),)),
+    SpeakerTurns(CALL, 0, (SpeakerTurn(0, 250, 4000), SpeakerTurn(1, 4100, 9000))),
     AudioBlock(
         CALL, 0, Role.AGENT, Encoding.L16, 8000, 1 << 40, 4, b"\x00\xff" * 4, (Gap(1 << 40, 2, GapCause.LOST),)
     ),

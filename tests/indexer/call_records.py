@@ -22,6 +22,7 @@ from events.lifecycle import (
     LegStatistics,
 )
 from events.recording import Peaks, RecordingKept
+from events.speaker_turns import SpeakerTurn, SpeakerTurns
 from events.transcript import (
     CallTranscriptEnded,
     LegProgress,
@@ -186,6 +187,9 @@ def awkward_records(call: CallId) -> list[Record]:
         segment(call, 1, 400, "um", role=Role.UNKNOWN, status=SegmentStatus.PARTIAL),
         segment(call, 2, 200, "a third voice", role=Role.MIXED),
         LegProgress(call, 2, Role.UNKNOWN, 8_000),
+        SpeakerTurns(call, 2, (SpeakerTurn(0, 200, 900), SpeakerTurn(1, 900, 1_400))),
+        SpeakerTurns(call, 2, (SpeakerTurn(0, 200, 930), SpeakerTurn(1, 930, 1_400))),
+        SpeakerTurns(call, 0, (SpeakerTurn(0, 500, 700), SpeakerTurn(1, 700, 800))),
         found,
         finding(call, "R-1", 900, why="Said otherwise."),
         raised,
