@@ -66,7 +66,7 @@ class _Listening:
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         whole = np.concatenate(self.heard) if self.heard else np.zeros(0, np.int16)
         for first in range(0, whole.size, _BLOCK):
-            yield whole[first : first + _BLOCK].astype(np.float32) / _FULL_SCALE
+            yield np.multiply(whole[first : first + _BLOCK], 1 / _FULL_SCALE, dtype=np.float32)
 
 
 class SpeakerTurnsSink:

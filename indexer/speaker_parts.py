@@ -31,6 +31,10 @@ class SpeakerPart:
         return self.segment.start_ms if self.words[0] is self.segment.words[0] else self.words[0].start_ms
 
     @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+    @property
     def name(self) -> str:
         """What the speaker is called, empty where the leg says it."""
         return "" if self.speaker is None else name_of(self.speaker)

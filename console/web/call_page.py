@@ -11,12 +11,13 @@ from starlette.responses import Response
 
 from console.web.access import PageRefused, Visit
 from console.web.render import iso
-from console.web.transcript_view import names_in, turns_of
+from console.web.transcript_view import names_in, turns_of, voices_of
 from console.web.waveform import anchor_of, picture_of
 from events.audit_entry import Action, Outcome
 from events.call_document import CallDocument
 from events.finding import Alert, AlertAnswered, Finding
 from events.identity import parse_call_id
+from indexer.speaker_parts import parts_of
 from indexer.summary import WORST_FIRST
 
 _NOTICE: Final = "Findings flag risk for a person to judge; they are not legal advice."
@@ -46,6 +47,7 @@ def call(visit: Visit) -> Response:
         names=names,
         picture=picture_of(document, names),
         turns=turns_of(document, names, visit.services.settings.mask_profanity),
+        voices=voices_of(document),
         findings=_shown_findings(document),
         hidden=sorted({span.kind.value for segment in document.segments for span in segment.spans}),
         metadata=[(name, value) for name, value in document.metadata if value],
@@ -85,6 +87,13 @@ def export(visit: Visit) -> Response:
         "notice": _NOTICE,
         "call": msgspec.to_builtins(document),
     }
+    if document.speaker_turns:
+        # The call holds words and turns; joined here, so that nobody has to do it by the times.
+        package["speakers"] = [
+            {"segment": part.segment.id, "start_ms": part.start_ms, "speaker": part.name, "text": part.text}
+            for part in parts_of(document)
+            if part.speaker is not None
+        ]
     return Response(
         json.dumps(package, ensure_ascii=False, indent=1).encode(),
         media_type="application/json",

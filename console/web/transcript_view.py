@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from console.web.render import words as as_words
-from console.web.waveform import anchor_of
+from console.web.waveform import anchor_of, voice_class
 from events.call_document import CallDocument
 from events.finding import Finding
 from events.identity import Role
-from events.transcript import RedactedSegment, Word
+from events.transcript import Word
+from indexer.speaker_parts import SpeakerPart, name_of, parts_of
 from indexer.summary import WORST_FIRST
 from recognizer.reading_text.profanity import masked
 from recognizer.reading_text.reading import reading_tokens
@@ -48,6 +49,8 @@ class ShownWord:
 class Turn:
     leg: int
     role: Role
+    voice: str
+    """CSS class of the speaker who was told apart by voice, empty where the role says it."""
     name: str
     start_ms: int
     words: tuple[ShownWord, ...]
@@ -83,30 +86,52 @@ def turns_of(document: CallDocument, names: dict[int, str], mask_profanity: bool
     for finding in document.findings:
         for span in finding.spans:
             found.setdefault(span.segment, []).append((span.start_ms, span.end_ms, finding))
-    return list(_turns(document.segments, names, found, masked if mask_profanity else str))
+    return list(_turns(parts_of(document), names, found, masked if mask_profanity else str))
 
 
 def _turns(
-    segments: Iterable[RedactedSegment],
+    parts: Iterable[SpeakerPart],
     names: dict[int, str],
     found: dict[str, list[tuple[int, int, Finding]]],
     display: Callable[[str], str],
 ) -> Iterable[Turn]:
-    last_leg = None
-    for segment in segments:
-        if not segment.words:
-            continue
+    last = None
+    for part in parts:
+        segment = part.segment
         marks = found.get(segment.id, [])
         yield Turn(
             segment.leg,
             segment.role,
-            names.get(segment.leg, as_words(segment.role)),
-            segment.start_ms,
-            tuple(_shown(word, marks, display) for word in segment.words),
-            tuple(_read(token, segment.words, marks, display) for token in reading_tokens(segment.words)),
-            segment.leg == last_leg,
+            "" if part.speaker is None else voice_class(part.speaker),
+            part.name or names.get(segment.leg, as_words(segment.role)),
+            part.start_ms,
+            tuple(_shown(word, marks, display) for word in part.words),
+            tuple(_read(token, part.words, marks, display) for token in reading_tokens(part.words)),
+            (segment.leg, part.speaker) == last,
         )
-        last_leg = segment.leg
+        last = (segment.leg, part.speaker)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A speaker who was told apart by voice on a leg that carries two."""
+
+    leg: int
+    name: str
+    css: str
+    spoken_ms: int
+
+
+def voices_of(document: CallDocument) -> list[Voice]:
+    """Return the speakers of mixed legs, leg by leg, who speaks first before the other."""
+    spoken: dict[tuple[int, int], int] = {}
+    for said in document.speaker_turns:
+        for turn in said.turns:
+            key = said.leg, turn.speaker
+            spoken[key] = spoken.get(key, 0) + max(0, turn.end_ms - turn.start_ms)
+    return [
+        Voice(leg, name_of(speaker), voice_class(speaker), ms) for (leg, speaker), ms in sorted(spoken.items())
+    ]
 
 
 def _read(

@@ -10,6 +10,8 @@ from events.call_document import CallDocument, DocumentLeg
 from events.finding import Finding
 from events.identity import Role
 from events.recording import Peaks
+from events.speaker_turns import SpeakerTurn
+from indexer.speaker_parts import letter_of, name_of
 from indexer.summary import WORST_FIRST
 
 WIDTH: Final = 1_000.0
@@ -30,6 +32,15 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneVoice:
+    """Where one speaker of a mixed leg speaks."""
+
+    name: str
+    css: str
+    turns: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     leg: int
     role: Role
@@ -42,6 +53,8 @@ class Lane:
     hidden: tuple[Box, ...]
     silent: tuple[Box, ...]
     """Holds."""
+    voices: tuple[LaneVoice, ...] = ()
+    """The speakers of a leg that carries two; empty where they were not told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +134,24 @@ def _lane(
             for start, end, kind in sorted(spans)
         ),
         tuple(_box(start, duration if end is None else end, duration, "On hold") for start, end in leg.holds),
+        _voices([turn for said in document.speaker_turns if said.leg == leg.leg for turn in said.turns], duration),
     )
+
+
+def _voices(turns: list[SpeakerTurn], duration: int) -> tuple[LaneVoice, ...]:
+    return tuple(
+        LaneVoice(
+            name_of(speaker),
+            voice_class(speaker),
+            tuple(_box(turn.start_ms, turn.end_ms, duration, "") for turn in turns if turn.speaker == speaker),
+        )
+        for speaker in sorted({turn.speaker for turn in turns})
+    )
+
+
+def voice_class(speaker: int) -> str:
+    """Return the CSS class of a speaker who was told apart by voice."""
+    return f"voice-{letter_of(speaker).lower()}"
 
 
 def _box(start_ms: int, end_ms: int, duration: int, title: str) -> Box:
