@@ -190,6 +190,8 @@ def _recogniser(process: Process) -> None:
         endpoint=settings.endpoint,
         partials=settings.partials,
         weights=settings.recogniser.weights,
+        second_pass=settings.second_pass,
+        rescoring=settings.rescoring,
     )
     with told_in_one_sentence():
         pack = ModelPack.load(chosen_pack(wiring.folder, settings.engine))

@@ -73,13 +73,14 @@ def examples_of(
         scores = np.concatenate([stream.accept(block), stream.finish()])
         search = recogniser.search()
         search.advance(scores)
-        found = search.finish()
-        aligned = pack.aligner.align(found.word_ids, scores)
+        # As the recogniser itself does, with a second pass where its settings want one.
+        last = recogniser.found(search.finish(), search, scores)
+        found, aligned = last.hypothesis, last.alignment
         if not aligned:
             continue
         said, heard = normalised_words(recording.text), [word.text for word in found.words]
         hits = {j for i, j in align_words(said, heard).tolist() if i >= 0 and j >= 0 and said[i] == heard[j]}
-        features.append(word_features(found, aligned, search.lattice(found.reached_final)))
+        features.append(word_features(found, aligned, last.lattice))
         right.append(np.array([j in hits for j in range(len(heard))]))
         group = number.setdefault(recording.speaker or f"recording {place}", len(number))
         groups.append(np.full(len(heard), group))

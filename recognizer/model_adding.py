@@ -2,8 +2,9 @@
 
 A folder is either a whole pack (with ``manifest.json``) or an acoustic model: one ``*.onnx``, for CTC ``tokens.txt``,
 for a hybrid one ``hybrid.npz``, and ``model.json`` where the ONNX file does not say itself how it is run. Dictionary
-and language model may lie beside it (``lexicon.txt``, ``*.arpa``, both also ``.xz``); else those of the base pack are
-taken. Everything is copied first, and what is checked is the copy.
+and language model may lie beside it (``lexicon.txt``, ``*.arpa``, both also ``.xz``, or a packed ``*.lm``); else
+those of the base pack are taken, with its language model for rescoring, if it has one. Everything is copied first, and
+what is checked is the copy.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from recognizer.hmm_topology import HmmTopology
 from recognizer.language_model import FIRST_WORD, read_arpa
 from recognizer.lexicon import LexiconError, read_lexicon
 from recognizer.model_check import Checked, ModelRefused, check_apart
-from recognizer.model_pack import ModelPackError, PackSources, read_manifest, seal_manifest, write_graph
+from recognizer.model_pack import ModelPackError, PackSources, part, read_manifest, seal_manifest, write_graph
 from recognizer.model_store import ModelStore, StoredPack
 
 Progress = Callable[[str], None]
@@ -40,8 +41,10 @@ MOST_TEXT_BYTES: Final = 256 << 20
 MOST_ARRAY_BYTES: Final = 64 << 20
 _LEAST_SPELLED: Final = 0.9
 _LEXICONS: Final = ("lexicon.txt", "lexicon.txt.xz")
+_NOT_SPOKEN: Final = frozenset({"<unk>", "<UNK>"})
 _CARD: Final = "card.md"
-_TAKEN: Final = re.compile(r".*\.(onnx|data|npz|txt|arpa|xz|json|md|weight|bin|part-\d+)|graph\.part-\d+")
+_RESCORING: Final = "rescoring_language_model"
+_TAKEN: Final = re.compile(r".*\.(onnx|data|npz|txt|arpa|lm|xz|json|md|weight|bin|part-\d+)|graph\.part-\d+")
 """Files that are copied; a folder may hold recordings and scripts besides."""
 
 
@@ -206,20 +209,20 @@ def _ctc_graph(folder: Path, name: str, base: StoredPack, checked: Checked, prog
             f"The token table has {len(table.tokens)} tokens, the model's output has {checked.columns} columns."
         )
     arpa, own = _language_model(folder, base), _own_lexicon(folder)
-    words = read_arpa(arpa).words
+    words = [word for word in read_arpa(arpa).words[FIRST_WORD:] if word not in _NOT_SPOKEN]
     lexicon = read_lexicon(own, tuple(table.phones())) if own else {}
     # Whoever wrote the lexicon in capitals means the same words.
     lexicon = {**{word.lower(): said for word, said in lexicon.items()}, **lexicon}
     if section.units == "pieces" and any(token.startswith(WORD_START) for token in table.tokens):
-        spellings = spell_words(words[FIRST_WORD:], table, lexicon)
+        spellings = spell_words(words, table, lexicon)
     else:
         if own is None:
             sources = PackSources.of(base.folder)
             lexicon = read_lexicon(sources.lexicon, sources.phones)
-        spellings = pronounce_words(words[FIRST_WORD:], table, lexicon)
-    wanted = len(words) - FIRST_WORD
+        spellings = pronounce_words(words, table, lexicon)
+    wanted = len(words)
     if len(spellings) < _LEAST_SPELLED * wanted:
-        lacking = next(word for word in words[FIRST_WORD:] if word not in spellings)
+        lacking = next(word for word in words if word not in spellings)
         raise ModelRefused(
             f"The token table can spell only {len(spellings)} of the language model's {wanted} words, "
             f"not for instance {lacking!r}."
@@ -290,7 +293,7 @@ def _own_lexicon(folder: Path) -> Path | None:
 
 
 def _language_model(folder: Path, base: StoredPack) -> Path:
-    found = sorted((*folder.glob("*.arpa"), *folder.glob("*.arpa.xz")))
+    found = sorted((*folder.glob("*.arpa"), *folder.glob("*.arpa.xz"), *folder.glob("*.lm")))
     if len(found) > 1:
         raise ModelRefused("The folder holds more than one language model.")
     return _unpacks(found[0]) if found else PackSources.of(base.folder).arpa
@@ -332,6 +335,10 @@ def _write_manifest(
         "confidence": base.manifest["confidence"],
         "graph": [],
     }
+    bigger = part(base.folder, _RESCORING) if arpa.parent == base.folder else None
+    if bigger is not None:
+        shutil.copyfile(bigger, folder / bigger.name)
+        manifest[_RESCORING] = bigger.name
     if phones:
         manifest["phones"] = list(phones)
     seal_manifest(folder, manifest)

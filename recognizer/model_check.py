@@ -272,6 +272,7 @@ def load_pack(folder: Path) -> Checked:
     """Do with a whole pack what a recogniser does; see :func:`check_apart`."""
     from recognizer.model_pack import ModelPack, verify_files
     from recognizer.onnx_file import inspect
+    from recognizer.rescoring_models import rescorer_of_pack
 
     verify_files(folder)
     section = _manifest_section(folder)
@@ -283,6 +284,7 @@ def load_pack(folder: Path) -> Checked:
     columns = pack.open_acoustic().pdfs
     if columns != pack.graph.pdfs:
         raise ModelRefused(f"The acoustic model has {columns} outputs, the graph {pack.graph.pdfs}.")
+    rescorer_of_pack(pack)
     if section.kind == "tdnnf":
         return Checked(section, columns, 0.0)
     return dry_run(folder, section)

@@ -169,15 +169,20 @@ class ModelPack:
         return OnnxAcousticModel(self.acoustic_model, self.acoustic, statistics)
 
     def part(self, entry: str) -> Path | None:
-        """Return the file that the manifest's `entry` names, checked; None if the pack has no such part.
+        """Return the file that the manifest's `entry` names; see :func:`part`."""
+        return part(self.folder, entry)
 
-        Raises
-        ------
-        ModelPackError
-            It is named but missing or damaged.
-        """
-        manifest = read_manifest(self.folder)
-        return _checked(self.folder, manifest, manifest[entry]) if entry in manifest else None
+
+def part(folder: Path, entry: str) -> Path | None:
+    """Return the file of the pack in `folder` that its manifest's `entry` names; None if it has no such part.
+
+    Raises
+    ------
+    ModelPackError
+        It is named but missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    return _checked(folder, manifest, manifest[entry]) if entry in manifest else None
 
 
 def _section(manifest: Mapping[str, Any]) -> AcousticSection:

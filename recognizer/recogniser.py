@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,13 +15,14 @@ from recognizer.ctc_alignment import CtcAligner
 from recognizer.decodable import AcousticScorer
 from recognizer.endpoint import EndpointSettings
 from recognizer.graph import Graph
+from recognizer.lattice import Lattice
 from recognizer.model_pack import ModelPack
 from recognizer.partial_words import PartialSettings
 from recognizer.quantised import WeightForm
-from recognizer.rescoring import LatticeRescorer
+from recognizer.rescoring import LatticeRescorer, RescoringSettings
 from recognizer.rescoring_models import rescorer_of_pack
 from recognizer.second_pass import SecondPassSettings, second_pass
-from recognizer.word_alignment import WordAligner
+from recognizer.word_alignment import AlignedWord, WordAligner
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class RecogniserSettings:
         Whether final hypotheses carry their lattices. That of a cut utterance goes on behind the cut.
     second_pass : SecondPassSettings
         Which utterances are looked at again; none unless told otherwise.
+    rescoring : RescoringSettings
+        How much the second pass believes the pack's bigger language model, if it has one.
     """
 
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
@@ -54,12 +58,32 @@ class RecogniserSettings:
     carried_frames: int = 8
     keep_lattice: bool = False
     second_pass: SecondPassSettings = field(default_factory=SecondPassSettings)
+    rescoring: RescoringSettings = field(default_factory=RescoringSettings)
 
     def __post_init__(self) -> None:
         if min(self.settle_margin_ms, self.carried_frames) < 0:
             raise ValueError("The settle margin and the carried frames must not be negative.")
         if self.settle_margin_ms >= self.endpoint.nothing_said_ms:
             raise ValueError("The settle margin must be shorter than the silence after which nothing was said.")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an utterance is in the end, after all passes.
+
+    Attributes
+    ----------
+    hypothesis : Hypothesis
+        With exact word times and confidences, if there is an alignment.
+    alignment : sequence of AlignedWord, optional
+        Of its words; None if they do not fit into what was heard.
+    lattice : Lattice, optional
+        That it is the best path of; None where nothing was said.
+    """
+
+    hypothesis: Hypothesis
+    alignment: Sequence[AlignedWord] | None
+    lattice: Lattice | None
 
 
 class Recogniser:
@@ -98,7 +122,7 @@ class Recogniser:
         """
         settings = settings or RecogniserSettings()
         model = pack.open_acoustic(settings.weights)
-        rescorer = rescorer_of_pack(pack) if settings.second_pass.below_confidence else None
+        rescorer = rescorer_of_pack(pack, settings.rescoring) if settings.second_pass.below_confidence else None
         return cls(model, pack.graph, pack.aligner, pack.confidence, settings, rescorer)
 
     def search(self, graph_state: int | None = None) -> BeamSearch:
@@ -121,23 +145,43 @@ class Recogniser:
         scores : float32[frames, pdfs]
             What `search` heard, or its beginning if `hypothesis` ends there.
         """
+        found = self.found(hypothesis, search, scores)
+        return replace(found.hypothesis, lattice=found.lattice) if self.settings.keep_lattice else found.hypothesis
+
+    def found(self, hypothesis: Hypothesis, search: BeamSearch, scores: NDArray[np.float32]) -> Found:
+        """As `finalise`, with what the confidences were made of."""
         lattice = search.lattice(hypothesis.reached_final) if hypothesis.words else None
+        settings = self.settings.second_pass
+        first = None
+        if not hypothesis.words or not self._looks_again(search) or settings.below_confidence < 1:
+            first = self._timed(hypothesis, lattice, scores)
+            if not self._looks_again(search) or not settings.wanted(first.hypothesis):
+                return first
+        metrics.count(metrics.SECOND_PASSES)
+        better, its_lattice = second_pass(
+            hypothesis, search, lattice, scores, settings, self._scratch, self._rescorer
+        )
+        again = self._timed(better, its_lattice, scores)
+        if again.alignment is not None:
+            return again
+        return first or self._timed(hypothesis, lattice, scores)
+
+    def _looks_again(self, search: BeamSearch) -> bool:
+        """Whether a second pass could find anything that the first has not."""
+        settings = self.settings.second_pass
+        return settings.below_confidence > 0 and (
+            self._rescorer is not None or settings.beam > search.settings.beam
+        )
+
+    def _timed(self, hypothesis: Hypothesis, lattice: Lattice | None, scores: NDArray[np.float32]) -> Found:
         aligned = self._aligner.align(hypothesis.word_ids, scores)
-        exact = timed(hypothesis, aligned, lattice, self._confidence)
-        if self.settings.second_pass.wanted(exact):
-            metrics.count(metrics.SECOND_PASSES)
-            found, found_lattice = second_pass(
-                hypothesis, search, lattice, scores, self.settings.second_pass, self._scratch, self._rescorer
-            )
-            aligned = self._aligner.align(found.word_ids, scores)
-            if aligned is not None:
-                exact, lattice = timed(found, aligned, found_lattice, self._confidence), found_lattice
-        return replace(exact, lattice=lattice) if self.settings.keep_lattice else exact
+        return Found(timed(hypothesis, aligned, lattice, self._confidence), aligned, lattice)
 
     def cut(self, search: BeamSearch, scores: NDArray[np.float32]) -> tuple[Hypothesis, int]:
         """Say where to cut an utterance that does not end: its words before the cut, and the cut's frame.
 
         The cut lies in the longest pause between two words of the utterance's second half, the latest of equals.
+        The words are as `finalise` has them: what is heard behind the cut must not be told before it.
         """
         hypothesis = self.finalise(search.partial(), search, scores)
         words = hypothesis.words

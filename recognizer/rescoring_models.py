@@ -15,11 +15,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from recognizer.language import compact_model
 from recognizer.language.arpa_file import read_arpa
 from recognizer.language.compact_model import CompactModel, CompactModelError
+from recognizer.lattice import ARC, Lattice
 from recognizer.lexicon import LexiconError
-from recognizer.model_pack import ModelPack, ModelPackError, cache_folder
+from recognizer.model_pack import ModelPack, ModelPackError, cache_folder, part
 from recognizer.rescoring import LatticeRescorer, RescoringSettings
 
 _LEVELS = 256
@@ -40,7 +43,28 @@ def rescorer_of_pack(
     small = pack.part("language_model")
     if big is None or small is None:
         return None
-    return LatticeRescorer(pack.graph.words, installed_model(small, cache), installed_model(big, cache), settings)
+    rescorer = LatticeRescorer(
+        pack.graph.words, installed_model(small, cache), installed_model(big, cache), settings
+    )
+    # Compiles, so that the first segment of a live call need not wait for it.
+    nothing = Lattice(np.empty(0, ARC), np.zeros(1, np.int32), np.zeros(1), np.zeros(1), 0, 1.0)
+    rescorer.rescore(nothing, ends_sentence=True).best_path()
+    return rescorer
+
+
+def install_models(folder: Path, cache: Path | None = None) -> None:
+    """Unpack the language models that rescoring with the pack in `folder` needs, if it can rescore.
+
+    Raises
+    ------
+    ModelPackError
+        A model is missing or damaged, or the cache cannot be written.
+    """
+    if part(folder, "rescoring_language_model") is None:
+        return
+    for entry in ("language_model", "rescoring_language_model"):
+        if (path := part(folder, entry)) is not None:
+            installed_model(path, cache)
 
 
 def installed_model(path: Path, cache: Path | None = None) -> CompactModel:

@@ -231,7 +231,7 @@ class RecognitionSession:
         """End the utterance by `rule`."""
         search = self._search
         if rule is EndpointRule.TOO_LONG:
-            return self._final(*self._recogniser.cut(search, self._scores()))
+            return self._ended(*self._recogniser.cut(search, self._scores()))
         cut = search.frames - min(self._settings.carried_frames, search.trailing_silence_frames() // 2)
         if rule in (EndpointRule.PAUSE, EndpointRule.LONG_PAUSE):
             # The sentence does not seem to be over: the next utterance goes on with it, in the best path's state.
@@ -257,12 +257,15 @@ class RecognitionSession:
         return [told]
 
     def _final(self, hypothesis: Hypothesis, cut: int, graph_state: int | None = None) -> list[Utterance]:
-        """End the utterance before its frame `cut` and begin the next one there."""
-        told = []
-        scores = self._scores()
+        """End the utterance before its frame `cut`, after a last look at its words."""
         if hypothesis.words:
-            exact = self._recogniser.finalise(hypothesis, self._search, scores[:cut])
-            told.append(self._utterance(SegmentStatus.FINAL, exact, cut))
+            hypothesis = self._recogniser.finalise(hypothesis, self._search, self._scores()[:cut])
+        return self._ended(hypothesis, cut, graph_state)
+
+    def _ended(self, exact: Hypothesis, cut: int, graph_state: int | None = None) -> list[Utterance]:
+        """Tell the utterance, which ends before its frame `cut`, and begin the next one there."""
+        told = [self._utterance(SegmentStatus.FINAL, exact, cut)] if exact.words else []
+        scores = self._scores()
         self._utterance_frame += cut
         self.place = Place(self._origin + self._utterance_frame * self._listening.output_samples, graph_state)
         self.settled_ms = max(self.settled_ms, self._ms(0))

@@ -22,6 +22,7 @@ from events.audit_entry import Action
 from recognizer.model_adding import Progress, add_model
 from recognizer.model_pack import DEFAULT_PACK, ModelPackError, graph_installed, install_graph, verify_files
 from recognizer.model_store import ModelStore, StoredPack
+from recognizer.rescoring_models import install_models
 
 app = typer.Typer(help="Model packs: what the recogniser runs on.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A pack, see `callwarden models list`.")]
@@ -81,6 +82,8 @@ def use(name: NameArgument, data: DataOption, config: ConfigOption = None) -> No
             if not graph_installed(pack.folder):
                 with err.status("unpacking the recognition graph, once on this machine"):
                     install_graph(pack.folder)
+            with err.status("unpacking the language models, once on this machine"):
+                install_models(pack.folder)
             store.use(name)
         _record(wiring, name, "put to use")
     finally:

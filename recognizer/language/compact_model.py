@@ -37,6 +37,7 @@ _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 3, "lp": 0, "pb": 0}]
 _LENGTH = struct.Struct("<I")
 _ARRAYS = ("level", "word", "first", "suffix", "log_probability", "log_backoff")
 _WORDS = "words.txt"
+_MOST_CHUNK_BYTES = 256 << 20
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
@@ -281,9 +282,11 @@ class _Chunks:
     def next(self) -> bytes:
         (length,) = _LENGTH.unpack_from(self._data, self._at)
         self._at += _LENGTH.size + length
-        return lzma.decompress(
-            bytes(self._data[self._at - length : self._at]), lzma.FORMAT_RAW, filters=_FILTERS
-        )  # fmt: skip
+        opened = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
+        chunk = opened.decompress(bytes(self._data[self._at - length : self._at]), _MOST_CHUNK_BYTES)
+        if not opened.eof:  # cut short, or larger than any model is
+            raise ValueError
+        return chunk
 
     def values(self) -> Float32:
         table = np.frombuffer(self.next(), np.float32)
@@ -315,7 +318,12 @@ def _unpacked(chunks: _Chunks) -> CompactModel:
     all_words, all_parents = np.concatenate(word).astype(np.int32), np.concatenate(parent).astype(np.int32)
     probability, backoff = np.concatenate(probabilities), np.concatenate(backoffs)
     whole = len(probability) == len(all_words) == level[-1] == first[-1] and len(backoff) == level[-2]
+    # Level by level: kernels trust what they are given.
+    whole &= level[0] == 0 and [len(own) for own in word] == np.diff(level).tolist()
+    whole &= [len(own) for own in counts] == np.diff(level)[:-1].tolist()
     if not whole or all_words.min() < 0 or all_words.max() >= len(words):
+        raise ValueError
+    if not (np.isfinite(probability).all() and np.isfinite(backoff).all()):
         raise ValueError
     suffix = _suffixes(level, all_words, all_parents, first)
     return CompactModel(words, level, all_words, first, suffix, probability, backoff)

@@ -15,19 +15,23 @@ import yaml
 from dsp import g711
 from recognizer.acoustic_model import AcousticModel
 from recognizer.confidence import FEATURES, ConfidenceModel
+from recognizer.graph import Graph
 from recognizer.graph_build import build_graph
 from recognizer.hmm_topology import HmmTopology, add_self_loops
+from recognizer.language.arpa_file import read_arpa as read_backoff
+from recognizer.language.compact_model import CompactModel
 from recognizer.language_model import read_arpa
 from recognizer.lexicon import read_lexicon
 from recognizer.model_pack import DEFAULT_PACK, PackSources, read_manifest
 from recognizer.recogniser import Recogniser, RecogniserSettings
+from recognizer.rescoring import LatticeRescorer, RescoringSettings
 from recognizer.word_alignment import PronunciationTable, WordAligner
 
 DEMO_CALL = Path(__file__).parents[2] / "console" / "demo_call"
 
 
 @functools.cache
-def _parts() -> tuple[AcousticModel, HmmTopology, object, WordAligner]:
+def _parts() -> tuple[AcousticModel, HmmTopology, Graph, WordAligner]:
     sources = PackSources.of(DEFAULT_PACK)
     model = AcousticModel.load(sources.acoustic, float(read_manifest(DEFAULT_PACK)["acoustic_scale"]))
     topology = HmmTopology.load(sources.acoustic, sources.phones)
@@ -46,6 +50,28 @@ def small_recogniser(settings: RecogniserSettings | None = None) -> Recogniser:
     """Return a recogniser of the demo call's vocabulary; its confidences mean nothing."""
     model, _, graph, aligner = _parts()
     return Recogniser(model, graph, aligner, ConfidenceModel(1.0, (0.5,) * len(FEATURES)), settings)
+
+
+def contrary_recogniser(settings: RecogniserSettings | None = None) -> Recogniser:
+    """Return the same with a rescorer that likes other words, so that whether it had its say is seen."""
+    model, _, graph, aligner = _parts()
+    return Recogniser(
+        model, graph, aligner, ConfidenceModel(1.0, (0.5,) * len(FEATURES)), settings,
+        contrary_rescorer(None if settings is None else settings.rescoring),
+    )  # fmt: skip
+
+
+def contrary_rescorer(settings: RescoringSettings | None = None) -> LatticeRescorer:
+    """Return a rescorer from the demo call's bigrams to a model that thinks every third word very rare."""
+    _, _, graph, _ = _parts()
+    rare = frozenset(sorted(set(spoken_words()))[::3])
+    with tempfile.TemporaryDirectory() as folder:
+        models = []
+        for name, disliked in (("own", frozenset[str]()), ("contrary", rare)):
+            arpa = Path(folder) / f"{name}.arpa"
+            arpa.write_text(_bigrams(turns(), disliked), "utf-8")
+            models.append(CompactModel.of(read_backoff(arpa)))
+    return LatticeRescorer(graph.words, *models, settings)
 
 
 def turns() -> list[list[str]]:
@@ -71,8 +97,11 @@ def demo_audio(name: str) -> np.ndarray:
     return g711.decode_mu_law_float(np.frombuffer(demo_codes(name), np.uint8))
 
 
-def _bigrams(sentences: list[list[str]]) -> str:
-    """An ARPA file: the sentences' bigrams with a fifth of the mass left for any other word."""
+def _bigrams(sentences: list[list[str]], rare: frozenset[str] = frozenset()) -> str:
+    """An ARPA file: the sentences' bigrams with a fifth of the mass left for any other word.
+
+    Words that are called `rare` are a hundred million times less likely than they are.
+    """
     ones: Counter[str] = Counter()
     twos: Counter[tuple[str, str]] = Counter()
     before: Counter[str] = Counter()
@@ -84,7 +113,13 @@ def _bigrams(sentences: list[list[str]]) -> str:
     total = sum(ones.values())
     lines = ["\\data\\", f"ngram 1={len(ones) + 1}", f"ngram 2={len(twos)}", "", "\\1-grams:"]
     lines.append(f"-99 <s> {math.log10(0.2):.5f}")
-    lines += [f"{math.log10(n / total):.5f} {word} {math.log10(0.2):.5f}" for word, n in sorted(ones.items())]
+    less = dict.fromkeys(rare, 8.0)
+    lines += [
+        f"{math.log10(n / total) - less.get(word, 0):.5f} {word} {math.log10(0.2):.5f}"
+        for word, n in sorted(ones.items())
+    ]
     lines += ["", "\\2-grams:"]
-    lines += [f"{math.log10(0.8 * n / before[a]):.5f} {a} {b}" for (a, b), n in sorted(twos.items())]
+    lines += [
+        f"{math.log10(0.8 * n / before[a]) - less.get(b, 0):.5f} {a} {b}" for (a, b), n in sorted(twos.items())
+    ]
     return "\n".join([*lines, "", "\\end\\", ""])

@@ -21,6 +21,13 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     assert settings.engine.recogniser_workers == 3
 
 
+def test_the_second_pass_is_set_as_the_rest_is() -> None:
+    settings = load_settings(
+        None, {"CALLWARDEN_SECOND_PASS__BELOW_CONFIDENCE": "0.7", "CALLWARDEN_RESCORING__WEIGHT": "0.8"}
+    )
+    assert (settings.second_pass.below_confidence, settings.rescoring.weight) == (0.7, 0.8)
+
+
 def test_what_is_printed_can_be_read_back(tmp_path: Path) -> None:
     settings = load_settings(None, {"CALLWARDEN_ENGINE__HTTP_PORT": "8099"})
     file = tmp_path / "printed.toml"
@@ -43,6 +50,8 @@ def test_secrets_are_not_printed() -> None:
         ("page_size = 3\n", "The setting page_size in"),
         ("[web\n", "is not TOML"),
         ("[web]\npage_size = 'many'\n", "web.page_size"),
+        ("[second_pass]\nbelow_confidence = 2\n", "The confidence below which an utterance gets a second pass"),
+        ("[rescoring]\nweight = 1.5\n", "The weight of the language model for rescoring"),
         ("[engine]\nrecogniser_workers = 0\n", "recogniser_workers must be at least 1"),
         ("[supervisor]\nfirst_restart_after_s = 60.0\n", "not above longest_restart_after_s"),
     ],

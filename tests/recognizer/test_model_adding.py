@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,18 @@ pytest.importorskip("kaldifst", reason="needs the extra onnx: pip install 'callw
 pytest.importorskip("onnx", reason="needs the extra onnx: pip install 'callwarden[onnx]'")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx: pip install 'callwarden[onnx]'")
 
+from events import metrics
 from events.transcript import SegmentStatus
+from recognizer.graph_build import main as build_graph_of_pack
+from recognizer.language.arpa_file import read_arpa
+from recognizer.language.compact_model import pack as packed
 from recognizer.model_adding import Added, add_model
 from recognizer.model_check import ModelRefused, check_apart, check_here
 from recognizer.model_pack import ModelPack, ModelPackError, read_manifest, seal_manifest
 from recognizer.model_store import ModelStore
 from recognizer.onnx_export import export_pack
-from recognizer.recogniser import Recogniser
+from recognizer.recogniser import Recogniser, RecogniserSettings
+from recognizer.second_pass import SecondPassSettings
 from recognizer.session import Place, RecognitionSession, Utterance
 from tests.builders.onnx_models import METADATA, TOKENS, TONES_HZ, listening_for_tones, zipformer_like
 from tests.builders.small_graphs import LEXICON
@@ -303,6 +309,39 @@ def test_a_whole_pack_is_added_under_its_name(
         add(other)
     assert add(other, name="again").name == "again"
     assert ModelPack.load(store.find("again").folder, tmp_path / "cache").name == "again"
+
+
+def test_packed_language_models_serve_as_others_do_and_the_bigger_one_goes_along(
+    base: Path, zipformer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLWARDEN_CACHE", str(tmp_path / "cache"))
+    mine = Path(shutil.copytree(base, tmp_path / "shipped" / "tiny"))
+    (mine / "general.lm").write_bytes(packed(read_arpa(mine / "model.arpa")))
+    (mine / "bigger.lm").write_bytes(packed(read_arpa(mine / "model.arpa"), 16))
+    (mine / "model.arpa").unlink()
+    manifest = read_manifest(mine)
+    seal_manifest(mine, {**manifest, "language_model": "general.lm", "rescoring_language_model": "bigger.lm"})
+    assert build_graph_of_pack(["--pack", str(mine)]) == 0
+    store = ModelStore(tmp_path / "site", mine.parent)
+    assert add_model(mine, store, store.find("tiny"), "whole", check=check_here).name == "whole"
+    added = add_model(zipformer, store, store.find("tiny"), "ctc", check=check_here)
+    assert added.words == len(LEXICON)
+    stored = store.find("ctc")
+    assert stored.manifest["rescoring_language_model"] == "bigger.lm"
+    before = metrics.counted(metrics.SECOND_PASSES)
+    settings = RecogniserSettings(second_pass=SecondPassSettings(1.0))
+    recogniser = Recogniser.of_pack(ModelPack.load(stored.folder), settings)
+    audio = spoken(" ", "▁c", "a", "b", ".", "▁b", "ee", " ", " ", " ", "▁a", "b", " ", " ", " ")
+    told = heard(RecognitionSession(recogniser), audio, 800)
+    assert [utterance.text for utterance in told] == ["cab bee", "ab"]
+    assert metrics.counted(metrics.SECOND_PASSES) == before + 2
+    # One that brings its own small model gets no bigger one of other words.
+    shutil.copyfile(mine / "general.lm", zipformer / "own.lm")
+    add_model(zipformer, store, store.find("tiny"), "own", check=check_here)
+    assert "rescoring_language_model" not in store.find("own").manifest
+    (zipformer / "own.lm").write_bytes((mine / "general.lm").read_bytes()[:-40])
+    with pytest.raises(ModelRefused, match=r"^The packed language model is damaged\.$"):
+        add_model(zipformer, store, store.find("tiny"), "broken", check=check_here)
 
 
 def test_a_pack_that_names_files_elsewhere_is_refused(add: Callable[..., Added], tmp_path: Path) -> None:

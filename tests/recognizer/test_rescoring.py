@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import math
 import tempfile
 from dataclasses import replace
@@ -14,18 +15,26 @@ import pytest
 from events import metrics
 from recognizer.beam_search import BeamSearch, BeamSearchSettings, Hypothesis, HypothesisWord, SearchScratch
 from recognizer.graph import Graph, graph_from_arcs
+from recognizer.graph_build import build_graph
+from recognizer.hmm_topology import add_self_loops
 from recognizer.language.arpa_file import read_arpa
 from recognizer.language.compact_model import CompactModel, pack, unpacked
+from recognizer.language_model import read_arpa as read_language_model
 from recognizer.lattice import Lattice, sorted_lattice
 from recognizer.model_pack import ModelPackError
 from recognizer.recogniser import RecogniserSettings
 from recognizer.rescoring import LatticeRescorer, RescoringSettings
 from recognizer.rescoring_models import installed_model
 from recognizer.second_pass import SecondPassSettings, second_pass
-from tests.builders.small_graphs import ARPA
+from recognizer.vocabulary_graft import SpokenPhrase, graft
+from recognizer.vocabulary_settings import GraftSettings
+from tests.builders.small_graphs import ARPA, LEXICON, PHONES, tiny_topology
 from tests.builders.small_recogniser import demo_audio, small_recogniser
 from tests.recognizer.test_lattice import sentences_of
 
+needs_kaldifst = pytest.mark.skipif(
+    importlib.util.find_spec("kaldifst") is None, reason="needs kaldifst: pip install 'callwarden[onnx]'"
+)
 WORDS = ("", "<s>", "</s>", "a", "ab", "be", "bee", "cab", "acme")
 BIGGER = ARPA.replace("-0.9 </s>", "-0.5 </s>").replace("-0.6 a bee", "-0.1 a bee").replace("-0.6 cab", "-1.2 cab")
 
@@ -101,6 +110,41 @@ def test_what_was_said_before_counts() -> None:
         words = [WORDS[i] for i in ids]
         gains = [score(m, ["cab", "a", *words], True) - score(m, ["cab", "a"], False) for m in (small, big)]
         assert best[ids] == pytest.approx(cost + gains[0] - gains[1])
+
+
+@needs_kaldifst
+def test_words_of_a_site_keep_what_they_cost_and_their_place_among_others(tmp_path: Path) -> None:
+    """A vocabulary's word, unknown to both models, on a real lattice of a graph that it was grafted onto."""
+    (tmp_path / "model.arpa").write_text(ARPA)
+    language = read_language_model(tmp_path / "model.arpa", LEXICON)
+    topology = tiny_topology()
+    graph = add_self_loops(build_graph(language, LEXICON, topology), topology, language.words)
+    label = {phone: i + 1 for i, phone in enumerate(PHONES)}
+    phrases = [
+        SpokenPhrase((*words,), tuple((tuple(label[p] for p in said[word]),) for word in words), 3.0)
+        for said in ({"acme": "CAC", "bee": "B"},)
+        for words in (("acme",), ("acme", "bee"))
+    ]
+    grown = graft(graph, topology, phrases, GraftSettings(new_word_cost=2.0))
+    acme = grown.words.index("acme")
+    scores = np.random.default_rng(4).normal(0, 1, (6, topology.pdfs)).astype(np.float32)
+    search = BeamSearch(
+        grown, BeamSearchSettings(beam=100.0, lattice_beam=60.0, lattice_entries=999), SearchScratch()
+    )
+    search.advance(scores)
+    before = search.lattice(search.finish().reached_final)
+    assert before is not None
+    small, big = model_of(ARPA), model_of(BIGGER)
+    after = LatticeRescorer(grown.words, small, big, RescoringSettings(1.0)).rescore(before, True)
+    costs = {ids: cost for ids, _, cost in sentences_of(before)}
+    found = {ids: cost for ids, _, cost in sentences_of(after)}
+    assert found.keys() == costs.keys()
+    with_acme = {ids for ids in costs if acme in ids}
+    assert 0 < len(with_acme) < len(costs)
+    assert found[(acme,)] - costs[(acme,)] == pytest.approx(small.end(0) - big.end(0))
+    for ids, cost in found.items():
+        words = [grown.words[i] for i in ids]
+        assert cost - costs[ids] == pytest.approx(score(small, words, True) - score(big, words, True))
 
 
 def test_a_lattice_that_would_grow_too_big_stays_as_it_was() -> None:

@@ -29,10 +29,11 @@ from events.transcript import (
     SegmentStatus,
     TranscriptSegment,
 )
-from recognizer.recogniser import Recogniser
+from recognizer.recogniser import Recogniser, RecogniserSettings
+from recognizer.second_pass import SecondPassSettings
 from recognizer.snapshot import SnapshotStore
 from recognizer.worker import RecogniserWorker
-from tests.builders.small_recogniser import demo_codes, small_recogniser
+from tests.builders.small_recogniser import contrary_recogniser, demo_codes, small_recogniser
 
 GROUP = Group("recogniser")
 ONE, TWO = CallId("1" * 32), CallId("2" * 32)
@@ -246,6 +247,20 @@ def test_a_worker_that_dies_over_and_over_changes_nothing(
                 assert record.start_ms >= settled or record.id in seen or record.status is SegmentStatus.PARTIAL
                 if record.status is SegmentStatus.FINAL:
                     seen.add(record.id)
+
+
+def test_a_worker_that_dies_changes_nothing_where_every_utterance_is_rescored(tmp_path: Path) -> None:
+    always = contrary_recogniser(RecogniserSettings(second_pass=SecondPassSettings(1.0)))
+    told = []
+    for at in (0, 2, 5):
+        site = Site(tmp_path / str(at), always)
+        site.write(call_records(ONE))
+        if at:
+            assert site.run("commit", at, batch=16)
+        assert not site.run(batch=16)
+        told.append({segment.id: segment for segment in finals(site.told())})
+    assert told[0]
+    assert told[1] == told[2] == told[0]
 
 
 def test_a_successor_hears_only_what_is_unfinished(site: Site) -> None:
