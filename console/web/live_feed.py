@@ -13,60 +13,39 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
+from console.web.live_call import Fact, LiveCall
+from console.web.live_messages import (
+    RESYNC,
+    Message,
+    alert_message,
+    answer_message,
+    call_message,
+    turn_message,
+)
 from events.call_document import CallDocument, CallState
 from events.clock import Clock, SystemClock
 from events.codec import Record
 from events.errors import CallwardenError, RetryLater
 from events.finding import Alert, AlertAnswered
-from events.identity import CallId, RecordId, Role
+from events.identity import CallId, RecordId
 from events.lifecycle import CallEnded, CallStarted, LegAdded, LegHeld, LegResumed
 from events.log import Delivery, EventLog, Group, StartAt
 from events.sealing import Sealer
 from events.topics import ALERT, CALL_LIFECYCLE, TRANSCRIPT_PARTIAL, TRANSCRIPT_REDACTED
-from events.transcript import RedactedSegment, SegmentStatus
+from events.transcript import RedactedSegment
 from indexer.index import CallIndex, CallQuery, SearchOrder
 
 _log: Final = logging.getLogger(__name__)
 _TOPICS: Final = (CALL_LIFECYCLE, TRANSCRIPT_REDACTED, TRANSCRIPT_PARTIAL, ALERT)
 _GROUP: Final = Group("console", StartAt.LAST)
-_MOST_SEGMENTS: Final = 2_000
 _MOST_ALERTS: Final = 200
 _MOST_ENDED: Final = 5_000
 _MOST_QUEUED: Final = 1_000
 _FOLLOWING_WITHIN_S: Final = 10.0
 _SHOW_ENDED_MS: Final = 60_000
-RESYNC: Final = {"type": "resync"}
-
-Message = dict[str, Any]
-
-
-@dataclass(slots=True)
-class LiveCall:
-    call: CallId
-    started_at_ms: int = 0
-    """UTC epoch milliseconds, 0 until it is known."""
-    from_uri: str = ""
-    to_uri: str = ""
-    speakers: dict[int, tuple[Role, str]] = field(default_factory=dict)
-    """Leg to role and name."""
-    held: set[int] = field(default_factory=set)
-    segments: OrderedDict[RecordId, RedactedSegment] = field(default_factory=OrderedDict)
-    partials: dict[int, RedactedSegment] = field(default_factory=dict)
-    """Leg to the utterance that is being spoken."""
-    ended_ms: int | None = None
-    """By our clock."""
-
-    def turns(self) -> list[RedactedSegment]:
-        """Final segments and then partial ones, in time order."""
-        partials = [segment for segment in self.partials.values() if segment.id not in self.segments]
-        return sorted([*self.segments.values(), *partials], key=lambda segment: (segment.start_ms, segment.leg))
-
-    def last_line(self) -> str:
-        turns = self.turns()
-        return turns[-1].text if turns else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +144,7 @@ class LiveFeed:
         ]
         for live in reversed(shown):
             messages.append(call_message(live))
-            messages += [segment_message(turn) for turn in live.turns()[-2 if call is None else 0 :]]
+            messages += [turn_message(turn) for turn in live.turns()[-2 if call is None else 0 :]]
             if live.ended_ms is not None:
                 messages.append({"type": "ended", "call": live.call})
         return messages + [alert_message(alert) for alert in reversed(waiting)]
@@ -261,7 +240,7 @@ class LiveFeed:
             for leg in document.legs:
                 live.speakers[leg.leg] = (leg.role, leg.speaker_name)
             for segment in document.segments:
-                live.segments.setdefault(segment.id, segment)
+                live.hear(segment)
 
     def take(self, record: Record) -> None:
         """Note one record and tell the watchers; safe from any thread."""
@@ -277,13 +256,26 @@ class LiveFeed:
                 return self._take_alert(record)
             case AlertAnswered():
                 return self._take_answer(record)
-            case CallStarted() | LegAdded() | LegHeld() | LegResumed() | RedactedSegment():
-                live = self._live(record.call)
-                return None if live is None else _take_into(live, record)
+            case CallStarted() | LegAdded() | LegHeld() | LegResumed():
+                return self._take_fact(record)
+            case RedactedSegment():
+                return self._take_segment(record)
             case CallEnded():
                 return self._take_end(record)
             case _:
                 return None
+
+    def _take_fact(self, fact: Fact) -> Message | None:
+        live = self._live(fact.call)
+        if live is None:
+            return None
+        live.note(fact)
+        return call_message(live)
+
+    def _take_segment(self, segment: RedactedSegment) -> Message | None:
+        live = self._live(segment.call)
+        turn = None if live is None else live.hear(segment)
+        return None if turn is None else turn_message(turn)
 
     def _live(self, call: CallId) -> LiveCall | None:
         if call in self._ended:
@@ -324,84 +316,4 @@ class LiveFeed:
         if known.answer is not None:
             return None  # The first answer stands.
         self._alerts[answer.alert] = LiveAlert(known.alert, answer)
-        return {
-            "type": "answered",
-            "call": answer.call,
-            "alert": answer.alert,
-            "by": answer.by,
-            "at_ms": answer.at_ms,
-        }
-
-
-def _take_into(
-    live: LiveCall, record: CallStarted | LegAdded | LegHeld | LegResumed | RedactedSegment
-) -> Message | None:
-    match record:
-        case CallStarted():
-            live.started_at_ms = record.started_at_ms
-            live.from_uri, live.to_uri = record.from_uri, record.to_uri
-        case LegAdded():
-            live.speakers[record.leg] = (record.role, record.speaker_name)
-        case LegHeld():
-            live.held.add(record.leg)
-        case LegResumed():
-            live.held.discard(record.leg)
-        case RedactedSegment():
-            return _take_segment(live, record)
-    return call_message(live)
-
-
-def _take_segment(live: LiveCall, segment: RedactedSegment) -> Message | None:
-    if segment.status is SegmentStatus.FINAL:
-        if segment.id in live.segments:
-            return None
-        live.segments[segment.id] = segment
-        while len(live.segments) > _MOST_SEGMENTS:
-            live.segments.popitem(last=False)
-        partial = live.partials.get(segment.leg)
-        if partial is not None and partial.start_ms <= segment.start_ms:
-            del live.partials[segment.leg]
-    else:
-        shown = live.partials.get(segment.leg)
-        stale = shown is not None and shown.id == segment.id and shown.revision >= segment.revision
-        if segment.id in live.segments or live.ended_ms is not None or stale:
-            return None
-        live.partials[segment.leg] = segment
-    live.speakers.setdefault(segment.leg, (segment.role, ""))
-    return segment_message(segment)
-
-
-def segment_message(segment: RedactedSegment) -> Message:
-    return {
-        "type": "segment",
-        "call": segment.call,
-        "id": segment.id,
-        "leg": segment.leg,
-        "role": segment.role.value,
-        "start_ms": segment.start_ms,
-        "final": segment.status is SegmentStatus.FINAL,
-        "words": [word.text for word in segment.words],
-    }
-
-
-def alert_message(alert: Alert) -> Message:
-    return {
-        "type": "alert",
-        "call": alert.call,
-        "alert": alert.id,
-        "title": alert.title,
-        "severity": alert.severity.value,
-        "at_ms": alert.at_ms,
-        "raised_at_ms": alert.raised_at_ms,
-        "why": alert.why,
-    }
-
-
-def call_message(live: LiveCall) -> Message:
-    return {
-        "type": "call",
-        "call": live.call,
-        "started_at_ms": live.started_at_ms,
-        "speakers": [[leg, role.value, name] for leg, (role, name) in sorted(live.speakers.items())],
-        "held": bool(live.held),
-    }
+        return answer_message(answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -11,12 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from console.web.access import PageRefused, Visit
-from console.web.live_feed import LiveCall, Message
-from console.web.transcript_view import shown_text, speaker_names
+from console.web.live_call import LiveCall, in_time_order, supersedes
+from console.web.live_messages import as_sent, event
+from console.web.live_turn import LiveTurn, last_line
+from console.web.transcript_view import speaker_names
 from events.audit_entry import Action, Outcome
 from events.call_document import CallDocument
 from events.identity import CallId, parse_call_id
-from events.transcript import RedactedSegment, SegmentStatus
 
 _SUBJECT: Final = "live"
 
@@ -27,17 +27,17 @@ def overview(visit: Visit) -> Response:
     unanswered = [item for item in visit.services.feed.alerts() if item.answer is None]
     now = [item for item in unanswered if item.alert.call in in_progress]
     visit.record(Action.VIEW_LIVE, _SUBJECT)
+    masking = visit.services.settings.mask_profanity
     return visit.page(
         "live.html",
-        calls=[(live, names_of(live), _plain(live.turns()[-2:])) for live in calls],
+        calls=[
+            (live, names_of(live), [(turn, last_line(turn.reading(masking))) for turn in live.turns()[-2:]])
+            for live in calls
+        ],
         alerts=now,
         older=len(unanswered) - len(now),
         titles={live.call: " and ".join(names_of(live).values()) for live in calls},
     )
-
-
-def _plain(segments: list[RedactedSegment]) -> list[tuple[RedactedSegment, str]]:
-    return [(segment, " ".join(shown_text(word.text)[0] for word in segment.words)) for segment in segments]
 
 
 def names_of(live: LiveCall) -> dict[int, str]:
@@ -48,29 +48,29 @@ def call(visit: Visit) -> Response:
     live = _the_call(visit)
     document = visit.services.index.get(live.call)
     visit.record(Action.VIEW_LIVE, live.call)
-    turns = _with_earlier(live, document)
+    masking = visit.services.settings.mask_profanity
     return visit.page(
         "live_call.html",
         live=live,
         names=names_of(live),
         turns=[
-            (
-                segment,
-                [shown_text(word.text) for word in segment.words],
-                segment.status is SegmentStatus.FINAL,
-            )
-            for segment in turns
-            if segment.words
+            (turn, turn.reading(masking), turn.spoken(masking))
+            for turn in _with_earlier(live, document)
+            if turn.segment.words
         ],
         alerts=[item for item in visit.services.feed.alerts() if item.alert.call == live.call],
     )
 
 
-def _with_earlier(live: LiveCall, document: CallDocument | None) -> list[RedactedSegment]:
-    """The feed's segments, and those that the index has from before the console was started."""
-    segments = {segment.id: segment for segment in (document.segments if document else ())}
-    segments |= {segment.id: segment for segment in live.turns()}
-    return sorted(segments.values(), key=lambda segment: (segment.start_ms, segment.leg))
+def _with_earlier(live: LiveCall, document: CallDocument | None) -> list[LiveTurn]:
+    """The feed's turns, and those that the index has from before the console was started."""
+    turns = {turn.segment.id: turn for turn in live.turns()}
+    for segment in document.segments if document else ():
+        earlier = LiveTurn(segment)
+        known = turns.get(segment.id)
+        if known is None or not known.final or supersedes(earlier, known):
+            turns[segment.id] = earlier
+    return sorted(turns.values(), key=in_time_order)
 
 
 def _the_call(visit: Visit) -> LiveCall:
@@ -105,10 +105,11 @@ def _stream(visit: Visit, call: CallId | None) -> Response:
 async def _events(visit: Visit, call: CallId | None) -> AsyncIterator[bytes]:
     feed, token = visit.services.feed, visit.request.cookies.get(visit.cookie, "")
     every_s, now = visit.services.settings.stream_check_s, asyncio.get_running_loop().time
+    masking = visit.services.settings.mask_profanity
     with feed.watching(call) as (watcher, state):
         yield b"retry: 2000\n: watching\n\n"
         for message in state:
-            yield event(_shown(message))
+            yield event(as_sent(message, call is not None, masking))
         look_at = now() + every_s
         while not feed.stopped:
             if now() >= look_at:
@@ -125,15 +126,4 @@ async def _events(visit: Visit, call: CallId | None) -> AsyncIterator[bytes]:
                 continue
             if change is None:
                 return
-            yield event(_shown(change))
-
-
-def _shown(message: Message) -> Message:
-    if message["type"] != "segment":
-        return message
-    return message | {"words": [shown_text(word) for word in message["words"]]}
-
-
-def event(message: Message) -> bytes:
-    """One server-sent event; JSON has no line breaks of its own."""
-    return b"data: " + json.dumps(message, ensure_ascii=False).encode() + b"\n\n"
+            yield event(as_sent(change, call is not None, masking))

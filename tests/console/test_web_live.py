@@ -15,6 +15,7 @@ import pytest
 from compliance.audit.audit_log import AuditFilter
 from console.users import UserRole
 from console.web.live_feed import LiveFeed
+from console.web.live_turn import LiveTurn, last_line
 from events.audit_entry import Action
 from events.call_document import CallDocument, CallState
 from events.codec import Record
@@ -24,7 +25,7 @@ from events.lifecycle import CallEnded, CallSourceKind, CallStarted, EndReason, 
 from events.log import Group
 from events.sqlite_log import SqliteLog
 from events.topics import ALERT, CALL_LIFECYCLE, TRANSCRIPT_PARTIAL, TRANSCRIPT_REDACTED, Topic
-from events.transcript import RedactedSegment, SegmentStatus
+from events.transcript import RedactedSegment, SegmentStatus, Word
 from tests.builders.made_calls import made_call
 from tests.builders.made_console import NAMES, PASSWORD, MadeConsole, ServedConsole, served
 from tests.builders.web_visitor import Visitor, text_of
@@ -54,8 +55,22 @@ def started(document: CallDocument) -> list[Record]:
     ]
 
 
-def partial(segment: RedactedSegment, words: int, revision: int) -> RedactedSegment:
-    return replace(segment, status=SegmentStatus.PARTIAL, words=segment.words[:words], revision=revision)
+def partial(segment: RedactedSegment, words: int, revision: int, stable: int = 0) -> RedactedSegment:
+    return replace(
+        segment,
+        status=SegmentStatus.PARTIAL,
+        words=segment.words[:words],
+        revision=revision,
+        stable_words=stable,
+    )
+
+
+def saying(text: str, place: int = 0) -> RedactedSegment:
+    """A made call's segment with other words, without pauses between."""
+    segment, texts = DOCUMENT.segments[place], text.split()
+    at_ms = [segment.start_ms + 200 * number for number in range(len(texts))]
+    words = tuple(Word(word, start, start + 200, 0.9) for word, start in zip(texts, at_ms, strict=True))
+    return replace(segment, words=words)
 
 
 def ended(document: CallDocument) -> CallEnded:
@@ -71,12 +86,22 @@ class TestFeed:
         feed.take(partial(segment, 5, 1))
         feed.take(partial(segment, 3, 0))
         (turn,) = feed.call(DOCUMENT.call).turns()  # type: ignore[union-attr]
-        assert len(turn.words) == 5, "an older partial does not replace a newer one"
+        assert len(turn.segment.words) == 5, "an older partial does not replace a newer one"
         feed.take(segment)
         feed.take(segment)
         feed.take(partial(segment, 4, 9))
         (turn,) = feed.call(DOCUMENT.call).turns()  # type: ignore[union-attr]
-        assert turn.status is SegmentStatus.FINAL
+        assert turn.final
+
+    def test_what_is_found_to_be_personal_later_is_hidden_on_the_page_too(self, feed: LiveFeed) -> None:
+        told = saying("i am jane smith")
+        hidden = replace(saying("i am [PERSON_NAME]"), revision=1)
+        feed.take(told)
+        feed.take(hidden)
+        feed.take(told)
+        live = feed.call(DOCUMENT.call)
+        assert live is not None
+        assert [turn.segment.text for turn in live.turns()] == ["i am [PERSON_NAME]"]
 
     def test_records_may_come_in_any_order_between_topics(self, feed: LiveFeed) -> None:
         feed.take(DOCUMENT.segments[0])
@@ -183,10 +208,21 @@ def test_the_stream_follows_the_event_log(made: MadeConsole) -> None:
         put(made, ALERT, DOCUMENT.alerts[0])
         put(made, CALL_LIFECYCLE, ended(DOCUMENT))
         final = one.wait(type="segment", id=card.id, final=True)
-        assert final["words"] == [["it", False], ["is", False], ["card number", True]]
+        assert final["spoken"] == [
+            ["it", "", False, True, ""],
+            ["is", "", False, True, ""],
+            ["card number", "", True, True, ""],
+        ]
+        assert final["reading"] == [
+            ["It", "", False, True, ""],
+            ["is", "", False, True, ""],
+            ["card number", ".", True, True, ""],
+        ]
         assert one.wait(type="alert")["title"] == "Promise of a certain gain"
         one.wait(type="ended")
-        everything.wait(type="segment", call=other.call)
+        line = everything.wait(type="segment", call=other.call)["reading"]
+        assert line[0][0] == "Welcome"  # type: ignore[index]
+        assert "spoken" not in everything.wait(type="segment", call=other.call)
         everything.wait(type="ended", call=DOCUMENT.call)
         assert {message["call"] for message in one.messages if message["type"] != "now"} == {DOCUMENT.call}
     one.thread.join(20)
@@ -260,7 +296,7 @@ def test_live_pages_read_well_without_scripts(made: MadeConsole, feed: LiveFeed)
         feed.take(record)
     words = text_of(visitor.get("/live"))
     assert "Laura Bennett and Customer" in words
-    assert "it is card number" in words
+    assert "It is card number ." in words
     assert "Promise of a certain gain" in words
     page = visitor.get(f"/live/{DOCUMENT.call}")
     assert '<span class="w gone">card number</span>' in page.text
@@ -268,6 +304,63 @@ def test_live_pages_read_well_without_scripts(made: MadeConsole, feed: LiveFeed)
     assert "There is" not in text_of(page)
     assert visitor.get(f"/live/{made_call(5).call}").status_code == 404
     assert visitor.get("/live/nonsense").status_code == 404
+
+
+def test_what_is_being_said_is_for_reading_as_far_as_it_is_settled(made: MadeConsole, feed: LiveFeed) -> None:
+    said = saying("that is twenty three dollars per month at the [PERSON_NAME] address")
+    feed.take(partial(said, 9, 3, stable=7))
+    turn = feed.call(DOCUMENT.call).turns()[0]  # type: ignore[union-attr]
+    firm = [(word.text, word.firm) for word in turn.reading()]
+    assert firm == [
+        *(("That", True), ("is", True), ("$23", True)),
+        *(("per", False), ("month", False), ("at", False), ("the", False)),
+    ]
+    assert turn.reading()[2].said == "twenty three dollars"
+    assert [word.firm for word in turn.spoken()] == [True] * 7 + [False] * 2
+    visitor = Visitor(made.app(), UserRole.SUPERVISOR)
+    page = visitor.get(f"/live/{DOCUMENT.call}").text
+    assert (
+        '<span class="w" title="Said: twenty three dollars">$23</span> <span class="w unsure">per</span>' in page
+    )
+    assert '<span class="w">dollars</span>' in page, "as spoken stands beside it"
+    assert "That is $23 per month at the" in text_of(visitor.get("/live"))
+    feed.take(said)
+    final = feed.call(DOCUMENT.call).turns()[0].reading()  # type: ignore[union-attr]
+    assert "".join(word.text + word.mark + " " for word in final) == (
+        "That is $23 per month at the person name address. "
+    )
+    assert all(word.firm for word in final)
+
+
+def test_coarse_words_are_masked_where_that_is_set(made: MadeConsole, feed: LiveFeed) -> None:
+    feed.take(saying("this shit costs twenty dollars"))
+    feed.take(partial(saying("oh shit", 1), 2, 0))
+    visitor = Visitor(made.app(), UserRole.SUPERVISOR)
+    assert visitor.get(f"/live/{DOCUMENT.call}").text.count(">shit<") == 4
+    made.services = replace(made.services, settings=replace(made.services.settings, mask_profanity=True))
+    visitor = Visitor(made.app(), UserRole.SUPERVISOR)
+    for path in ("/live", f"/live/{DOCUMENT.call}"):
+        page = visitor.get(path).text
+        assert "shit" not in page
+        assert "s***" in page
+    with served(made) as console:
+        stream = Stream(console, f"/live/{DOCUMENT.call}/events", NAMES[UserRole.SUPERVISOR])
+        message = stream.wait(type="segment", final=True)
+        assert "shit" not in str(message)
+        assert message["spoken"][1][0] == "s***"  # type: ignore[index]
+
+
+def test_a_card_shows_the_end_of_what_was_said_last() -> None:
+    words = LiveTurn(
+        saying(" ".join(f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyzabcdefghijklm"))
+    ).spoken()
+    line = last_line(words)
+    assert (line[0].text, line[-1].text) == ("…", "wordm")
+    assert 80 < sum(len(word.text) + 1 for word in line) <= 115
+    assert last_line(words[:4]) == words[:4]
+    assert last_line([]) == []
+    endless = words[0]._replace(text="a" * 500)
+    assert [word.text[:3] for word in last_line([*words[:2], endless])] == ["…", "aaa"], "one word at least"
 
 
 def _alerts_in_log(made: MadeConsole) -> list[Record]:

@@ -105,11 +105,11 @@ def test_a_supervisor_sees_a_call_as_it_is_spoken_and_answers_its_alert(
     expect(page.locator("#connection")).to_have_text("live")
     first, number = document.segments[0], document.segments[10]
     _put(console, TRANSCRIPT_PARTIAL, replace(first, status=SegmentStatus.PARTIAL, words=first.words[:3]))
-    expect(page.locator(".turn.partial p")).to_have_text("good morning thank")
+    expect(page.locator(".turn.partial p.for-reading")).to_have_text("good morning thank")
     _put(console, TRANSCRIPT_REDACTED, first, number)
     expect(page.locator(".turn.partial")).to_have_count(0)
     expect(page.locator(".turn")).to_have_count(2)
-    expect(page.locator(".turn .w.gone")).to_have_text("card number")
+    expect(page.locator("p.for-reading .w.gone")).to_have_text("card number")
     _put(console, ALERT, document.alerts[0])
     alert = page.locator(".alert", has_text="Promise of a certain gain")
     expect(alert).to_be_visible()

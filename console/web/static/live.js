@@ -25,14 +25,21 @@
     }
   };
 
+  // Words that are shown already keep their elements: nothing flickers, and what somebody has selected stays so.
   const put = (node, words) => {
-    node.replaceChildren();
-    for (const [text, hidden] of words) {
+    const keys = words.map((word) => JSON.stringify(word));
+    let same = 0;
+    while (node.shown && same < Math.min(keys.length, node.shown.length) && keys[same] === node.shown[same]) same += 1;
+    if (same === 0) node.replaceChildren();
+    while (node.childNodes.length > 2 * same) node.lastChild.remove();
+    for (const [text, mark, hidden, firm, said] of words.slice(same)) {
       const word = document.createElement("span");
-      word.className = hidden ? "w gone" : "w";
-      word.textContent = text;
-      node.append(word, " ");
+      word.className = hidden ? "w gone" : firm ? "w" : "w unsure";
+      word.textContent = hidden ? text : text + mark;
+      if (said) word.title = `Said: ${said}`;
+      node.append(word, hidden ? `${mark} ` : " ");
     }
+    node.shown = keys;
   };
 
   const card = (call) => {
@@ -61,7 +68,7 @@
   };
 
   const onSegment = (message) => {
-    if (!message.words.length) return;
+    if (!message.reading.length) return;
     if (calls) onCardSegment(message); else onTurn(message);
   };
 
@@ -76,10 +83,15 @@
     line.dataset.id = message.id;
     line.dataset.leg = String(message.leg);
     line.className = message.final ? "" : "partial";
-    const who = document.createElement("span");
+    if (!line.firstElementChild) {
+      const who = document.createElement("span"), words = document.createElement("span");
+      words.className = "line";
+      line.append(who, " ", words);
+    }
+    const who = line.firstElementChild;
     who.className = `speaker ${message.role}`;
     who.textContent = nameOf(message.call, message.leg, message.role);
-    line.replaceChildren(who, " ", message.words.map(([text]) => text).join(" "));
+    put(line.lastElementChild, message.reading);
   };
 
   const onTurn = (message) => {
@@ -99,7 +111,8 @@
     const who = node.querySelector(".speaker");
     who.className = `speaker ${message.role}`;
     who.textContent = nameOf(message.call, message.leg, message.role);
-    put(node.querySelector("p"), message.words);
+    put(node.querySelector(".for-reading"), message.reading);
+    put(node.querySelector(".as-spoken"), message.spoken);
     const later = [...turns.children].find((one) => one !== node && Number(one.dataset.start) > message.start_ms);
     if (later) turns.insertBefore(node, later); else turns.append(node);
     if (stick) scrollTo({ top: document.documentElement.scrollHeight });
