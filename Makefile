@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test services test-services test-training pjsua2 lint format bench bench-services schemas clean
+.PHONY: help demo test services test-services test-training pjsua2 lint format bench bench-recognizer bench-services schemas clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -69,6 +69,9 @@ format: $(VENV)/.installed-dev ## write the code in its one form
 
 bench: $(VENV)/.installed-dev ## measure; prints a table, writes build/bench/*.json
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-recognizer: $(VENV)/.installed-dev ## all measures of the recogniser and one summary (BENCH_ARGS=--quick: 5 minutes)
+	@$(BIN)/python -m tests.bench.recognizer_report $(BENCH_ARGS)
 
 bench-services: $(VENV)/.installed-pjsua2 ## the same on real Kafka, Elasticsearch and pjsua2, beside the embedded parts
 	@$(BIN)/python -m tests.services -- $(BIN)/python -m tests.bench services $(BENCH_ARGS)

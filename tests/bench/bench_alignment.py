@@ -1,16 +1,19 @@
 """Word bounds of the forced aligner against PocketSphinx's, which aligns the original 16 kHz audio; and its speed.
 
 ``CALLWARDEN_CORPORA=FOLDER python -m tests.bench alignment``, where the folder holds ``audio.tsv``: the verbatim
-recordings of its development split, brought to simulated telephone speech for ours. Utterances that PocketSphinx cannot
-align, and those with words outside either dictionary, are left out and counted. Then an hour of them at once.
+recordings of its development split, brought to simulated telephone speech for ours. Utterances that PocketSphinx
+cannot align, and those with words outside either dictionary, are left out and counted. Then an hour of them at
+once. Prints a table and writes build/bench/alignment.json.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -19,7 +22,9 @@ from recognizer.forced_alignment import ForcedAligner
 from recognizer.training.channel import reference_channel
 from recognizer.training.corpora.reading import read_corpus
 from recognizer.training.corpora.recording import LeftOut, Recording, TranscriptKind, read_samples
+from tests.bench import machine
 
+OUT = Path("build/bench/alignment.json")
 _TRIES = ((0, 0), (3200, 4800), (4000, 1600), (1600, 3200))
 """Samples of faint noise before and behind: PocketSphinx's second pass fails on many utterances as they are."""
 
@@ -94,19 +99,40 @@ def main() -> None:
     print(
         f"{len(recordings) - left} utterances, {left} left out; simulated telephone speech against 16 kHz originals"
     )
+    bounds = {}
     for name, off in (("starts", starts), ("ends", ends), ("both", starts + ends)):
         size = np.abs(off)
+        bounds[name] = {
+            "count": len(off),
+            "signed_median_ms": float(np.median(off)),
+            "absolute_median_ms": float(np.median(size)),
+            "p90_ms": float(np.quantile(size, 0.9)),
+            "share_within_60_ms": float(np.mean(size <= 60)),
+            "share_over_100_ms": float(np.mean(size > 100)),
+        }
+        told = bounds[name]
         print(
-            f"{name:7s} {len(off)} bounds: signed median {np.median(off):.0f} ms, absolute median "
-            f"{np.median(size):.0f} ms, P90 {np.quantile(size, 0.9):.0f} ms, over 100 ms {np.mean(size > 100):.1%}"
+            f"{name:7s} {len(off)} bounds: signed median {told['signed_median_ms']:.0f} ms, absolute median "
+            f"{told['absolute_median_ms']:.0f} ms, P90 {told['p90_ms']:.0f} ms, within 60 ms "
+            f"{told['share_within_60_ms']:.1%}, over 100 ms {told['share_over_100_ms']:.1%}"
         )
     print(
         f"real-time factor: ours {ours_s / audio_s:.4f}, PocketSphinx {peer_s / audio_s:.4f} (its retries included)"
     )
-    _align_an_hour(aligner, speech)
+    figures = {
+        "machine": machine.described(),
+        "utterances": len(recordings) - left,
+        "left_out": left,
+        "bounds": bounds,
+        "real_time_factor": ours_s / audio_s,
+        "real_time_factor_pocketsphinx": peer_s / audio_s,
+        "an_hour": _align_an_hour(aligner, speech),
+    }
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
 
-def _align_an_hour(aligner: ForcedAligner, speech) -> None:  # type: ignore[no-untyped-def]
+def _align_an_hour(aligner: ForcedAligner, speech) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     words: list[str] = []
     pieces: list[np.ndarray] = []
     while sum(piece.size for piece in pieces) < 3600 * 8000:
@@ -122,6 +148,12 @@ def _align_an_hour(aligner: ForcedAligner, speech) -> None:  # type: ignore[no-u
         f"{found.duration_ms / 3.6e6:.2f} h, {len(words):,} words at once: real-time factor "
         f"{spent / found.duration_ms * 1000:.4f}, {grown:.0f} MiB more than before"
     )
+    return {
+        "hours": found.duration_ms / 3.6e6,
+        "words": len(words),
+        "real_time_factor": spent / found.duration_ms * 1000,
+        "mib_more": grown,
+    }
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Diarization error on made conversations of known speakers, simulated telephone speech.
 
 ``CALLWARDEN_CORPORA=FOLDER python -m tests.bench.bench_diarization [--split test]``, where the folder holds
-``audio.tsv``: pairs of speakers of one corpus, 90 s each, one conversation a pair, an overlap at one turn of seven.
+``audio.tsv``: pairs of speakers of one corpus, 90 s each, one conversation a pair, an overlap at one turn of
+seven. Prints the errors and writes build/bench/diarization.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import time
 from collections import defaultdict
@@ -20,8 +22,10 @@ from recognizer.diarization.error_rate import DiarizationError, diarization_erro
 from recognizer.training.channel import reference_channel
 from recognizer.training.corpora.reading import read_corpus
 from recognizer.training.corpora.recording import LeftOut, Recording, read_samples
+from tests.bench import machine
 from tests.builders.conversations import conversation
 
+OUT = Path("build/bench/diarization.json")
 _UTTERANCES = 20
 _PAIRS = 30
 _COLLARS_S = (0.0, 0.25)
@@ -72,6 +76,25 @@ def main() -> None:
             f"(missed {missed:.1%}, false alarm {false:.1%}, confusion {confused:.1%})"
         )
     print(f"real-time factor {spent / heard:.4f}")
+    errors = [
+        {
+            "speakers": name,
+            "collar_s": collar,
+            "rate": error.rate,
+            "missed": error.missed_s / error.speech_s,
+            "false_alarm": error.false_alarm_s / error.speech_s,
+            "confusion": error.confusion_s / error.speech_s,
+        }
+        for (name, collar), error in sorted(totals.items())
+    ]
+    figures = {
+        "machine": machine.described(),
+        "split": split,
+        "conversations": round(heard / 90),
+        "errors": errors,
+    }
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps({**figures, "real_time_factor": spent / heard}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

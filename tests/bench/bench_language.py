@@ -9,6 +9,7 @@ by word. Everything on one thread.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import platform
@@ -28,6 +29,7 @@ from recognizer.language.backoff_model import SENTENCE_END, SENTENCE_START, UNKN
 from recognizer.language.compact_model import CompactModel, pack, step, unpacked
 from recognizer.language.ngram_counts import numbered_text, word_numbers
 from recognizer.language.perplexity import token_rows
+from tests.bench import machine
 
 OUT = Path("build/bench/language.json")
 SENTENCES = 4000
@@ -78,13 +80,16 @@ def timed(job: Callable[[], float]) -> tuple[float, float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.bench_language")
+    parser.add_argument("--sentences", type=int, default=SENTENCES, help="drawn from the model")
+    wanted = parser.parse_args().sentences
     source = model_pack.PackSources.of(model_pack.DEFAULT_PACK).arpa
     began = time.perf_counter()
     model = read_arpa(source) if source.suffix != ".lm" else unpacked(source.read_bytes()).restored()
     read_s = time.perf_counter() - began
-    sentences = drawn_sentences(model, SENTENCES)
+    sentences = drawn_sentences(model, wanted)
     tokens = numbered_text(sentences, word_numbers(model.words))
-    scored = len(tokens) - SENTENCES
+    scored = len(tokens) - wanted
     rows = token_rows(tokens, model.order, model.words)
     data = pack(model)
     began = time.perf_counter()
@@ -129,9 +134,9 @@ def main() -> None:
     )
     OUT.parent.mkdir(parents=True, exist_ok=True)
     keys = ("load_s", "words_per_s", "perplexity")
-    OUT.write_text(
-        json.dumps({name: dict(zip(keys, row, strict=True)) for name, row in results.items()}, indent=2)
-    )
+    readers = {name: dict(zip(keys, row, strict=True)) for name, row in results.items()}
+    figures = {"machine": machine.described(), "packed_bytes": len(data), "words": scored, "readers": readers}
+    OUT.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
 
 def _run(packed: CompactModel, tokens: np.ndarray) -> float:

@@ -22,6 +22,7 @@ from rich.table import Table
 from recognizer import model_pack
 from recognizer.grapheme_to_phoneme import GraphemeToPhoneme, Measured, measure, parted
 from recognizer.lexicon import read_lexicon
+from tests.bench import machine
 
 OUT = Path("build/bench/pronunciations.json")
 
@@ -79,7 +80,9 @@ def main() -> None:
     Console().print(table)
     print(f"Trained in {trained_s:.0f} s; {per_word_ms:.1f} ms a word; {platform.machine()}.")
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps({name: vars(told) for name, told in rows.items()}, indent=2) + "\n")
+    guessers = {name: vars(told) for name, told in rows.items()}
+    figures = {"machine": machine.described(), "trained_s": trained_s, "per_word_ms": per_word_ms}
+    OUT.write_text(json.dumps({**figures, "guessers": guessers}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

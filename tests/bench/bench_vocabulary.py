@@ -1,11 +1,11 @@
 """What a vocabulary gains and costs: words that the dictionary lacks, names that nobody says, and time.
 
-Run as ``python -m tests.bench.bench_vocabulary [--set FILE.tsv]``; prints a table and writes
-build/bench/vocabulary.json. Speech is brought to the simulated telephone channel. Two vocabularies are put into the
-shipped graph at several boosts: every word of the texts that the graph lacks (said as it is spelled, nobody helps), and
-names of products and people of which none is said. *Found* are the lacking words recognised, *false* the words of
-either vocabulary recognised where they were not said; times are the search's alone, relative to the graph without
-words, alternating in one run.
+Run as ``python -m tests.bench.bench_vocabulary [--sets FILE.tsv ...]``; prints a table and writes
+build/bench/vocabulary.json. Speech is brought to the simulated telephone channel. Two vocabularies are put into
+the shipped graph at several boosts: every word of the texts that the graph lacks (said as it is spelled, nobody
+helps), and names of products and people of which none is said. *Found* are the lacking words recognised, *false*
+the words of either vocabulary recognised where they were not said; times are the search's alone, relative to the
+graph without words, alternating in one run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,10 @@ from recognizer.vocabulary import Vocabulary, VocabularyEntry
 from recognizer.vocabulary_graft import graft
 from recognizer.vocabulary_install import VocabularySources, phrases_of
 from recognizer.vocabulary_settings import VocabularySettings
+from tests.bench import machine
+from tests.bench.speech_sets import REGRESSION_SET
 
 OUT = Path("build/bench/vocabulary.json")
-SMALL_SET = Path("tests/recognizer/regression/librispeech-dev.tsv")
 NAMES = (
     "Northwind", "Callwarden", "Xfinity", "Zelle", "Okonkwo", "Vanquis", "Prudentia", "Klarna", "Afterpay", "Tokenise",
     "Bhattacharya", "Wealthfront", "Ozempic", "Robinhood", "Synchrony", "Verizon", "Comcast", "Geico", "Allstate",
@@ -49,10 +51,10 @@ BOOSTS = (0.0, 3.0, 5.0, 7.0)
 Heard = tuple[list[str], np.ndarray]
 
 
-def hear(table: Path, pack: ModelPack) -> list[Heard]:
+def hear(tables: Sequence[Path], pack: ModelPack) -> list[Heard]:
     network = pack.open_acoustic()
     heard = []
-    for recording in read_test_set(table):
+    for recording in (recording for table in tables for recording in read_test_set(table)):
         features, stream = network.features(), network.stream()
         samples = telephone_speech(read_audio(recording.audio))
         scores = np.concatenate([stream.accept(features.accept(samples)), stream.finish()])
@@ -71,15 +73,13 @@ def search(graph: Graph, heard: list[Heard], scratch: SearchScratch) -> tuple[li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, default=SMALL_SET, help="tab-separated, columns audio and text")
-    table_of = parser.parse_args().set
-    if not table_of.is_file():
-        print(f"There is no test set {table_of}; name one with --set.")
-        return
+    parser.add_argument("--sets", type=Path, nargs="+", default=[REGRESSION_SET], help="columns audio and text")
+    parser.add_argument("--boosts", type=float, nargs="+", default=BOOSTS)
+    given = parser.parse_args()
     pack, sources = ModelPack.load(), PackSources.of(DEFAULT_PACK)
     topology = HmmTopology.load(sources.acoustic, sources.phones)
     lexicon, guesser = read_lexicon(sources.lexicon, sources.phones), GraphemeToPhoneme.load()
-    heard, scratch = hear(table_of, pack), SearchScratch()
+    heard, scratch = hear(given.sets, pack), SearchScratch()
     minutes = sum(len(scores) for _, scores in heard) * pack.frame_shift_ms / 60_000
     said = Counter(word for words, _ in heard for word in words)
     known = frozenset(pack.graph.words)
@@ -87,7 +87,7 @@ def main() -> None:
     search(pack.graph, heard[:2], scratch)
     rows = []
     for name, words in (("words that the graph lacks", lacking), ("names that nobody says", NAMES)):
-        for boost in BOOSTS:
+        for boost in given.boosts:
             vocabulary = Vocabulary().added(*(VocabularyEntry.checked(word, boost) for word in words))
             made = VocabularySources(vocabulary, (), VocabularySettings(rulebook_boost=0))
             phrases = phrases_of(made, pack.graph, topology, lexicon, guesser)
@@ -122,7 +122,15 @@ def main() -> None:
         )  # fmt: skip
     Console(width=130).print(table)
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps({"set": table_of.name, "minutes": minutes, "rows": rows}, indent=2) + "\n")
+    sets = [table_of.stem for table_of in given.sets]
+    figures = {
+        "machine": machine.described(),
+        "sets": sets,
+        "minutes": minutes,
+        "words": said.total(),
+        "rows": rows,
+    }
+    OUT.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
