@@ -14,6 +14,7 @@ from recognizer.model_check import ModelRefused
 from recognizer.model_pack import ModelPackError
 from recognizer.model_store import ModelStore
 from recognizer.onnx_session import OnnxError
+from recognizer.second_recogniser import SecondRecogniserError
 
 
 class ModelNotUsable(CallwardenError):
@@ -25,7 +26,7 @@ def told_in_one_sentence() -> Iterator[None]:
     """Turn what the recogniser says of a pack into `ModelNotUsable`."""
     try:
         yield
-    except (ModelPackError, ModelRefused, AcousticModelError, OnnxError) as error:
+    except (ModelPackError, ModelRefused, AcousticModelError, OnnxError, SecondRecogniserError) as error:
         raise ModelNotUsable(str(error)) from None
 
 

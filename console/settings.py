@@ -45,6 +45,7 @@ from recognizer.endpoint import EndpointSettings
 from recognizer.partial_words import PartialSettings
 from recognizer.rescoring import RescoringSettings
 from recognizer.second_pass import SecondPassSettings
+from recognizer.second_recogniser import SecondRecogniserSettings
 from recognizer.vocabulary_settings import VocabularySettings
 from recognizer.worker import RecogniserWorkerSettings
 from telephony.capture import CaptureSettings
@@ -106,6 +107,7 @@ class Settings:
     partials: PartialSettings = field(default_factory=PartialSettings)
     second_pass: SecondPassSettings = field(default_factory=SecondPassSettings)
     rescoring: RescoringSettings = field(default_factory=RescoringSettings)
+    second_recogniser: SecondRecogniserSettings = field(default_factory=SecondRecogniserSettings)
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     redaction: RedactionSettings = field(default_factory=RedactionSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)

@@ -70,7 +70,10 @@ RETRIES: Final = Metric("retries", _C, "Records handed to a handler again, by st
 STAGE_LAG: Final = Metric("stage_lag", _G, "Events behind the committed positions, by stage", ("stage",))
 STAGE_RESTARTS: Final = Metric("stage_restarts", _C, "Processes restarted by the supervisor, by stage", ("stage",))
 SEGMENTS: Final = Metric("segments", _C, "Final transcript segments")
-SECOND_PASSES: Final = Metric("second_passes", _C, "Segments recognised once more because of low confidence")
+SECOND_PASSES: Final = Metric("second_passes", _C, "Segments searched or rescored a second time")
+SECOND_OPINIONS: Final = Metric(
+    "second_opinions", _C, "Segments heard again by a second recogniser, by outcome", ("outcome",)
+)
 RECOGNITION_RESTARTS: Final = Metric(
     "recognition_restarts", _C, "Legs whose recognition was begun anew after an internal error"
 )

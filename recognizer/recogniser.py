@@ -22,6 +22,7 @@ from recognizer.quantised import WeightForm
 from recognizer.rescoring import LatticeRescorer, RescoringSettings
 from recognizer.rescoring_models import rescorer_of_pack
 from recognizer.second_pass import SecondPassSettings, second_pass
+from recognizer.second_recogniser import SecondRecogniser, SecondRecogniserSettings, open_second_recogniser
 from recognizer.word_alignment import AlignedWord, WordAligner
 
 
@@ -48,6 +49,8 @@ class RecogniserSettings:
         Which utterances are looked at again; none unless told otherwise.
     rescoring : RescoringSettings
         How much the second pass believes the pack's bigger language model, if it has one.
+    second_recogniser : SecondRecogniserSettings
+        Whether another recogniser hears again what this one is not sure of.
     """
 
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
@@ -59,6 +62,7 @@ class RecogniserSettings:
     keep_lattice: bool = False
     second_pass: SecondPassSettings = field(default_factory=SecondPassSettings)
     rescoring: RescoringSettings = field(default_factory=RescoringSettings)
+    second_recogniser: SecondRecogniserSettings = field(default_factory=SecondRecogniserSettings)
 
     def __post_init__(self) -> None:
         if min(self.settle_margin_ms, self.carried_frames) < 0:
@@ -97,6 +101,7 @@ class Recogniser:
         confidence: ConfidenceModel,
         settings: RecogniserSettings | None = None,
         rescorer: LatticeRescorer | None = None,
+        second: SecondRecogniser | None = None,
     ) -> None:
         if model.pdfs != graph.pdfs:
             raise ValueError(
@@ -105,6 +110,7 @@ class Recogniser:
         self.model = model
         self.graph = graph
         self.settings = settings or RecogniserSettings()
+        self.second = second
         self._aligner = aligner
         self._confidence = confidence
         self._rescorer = rescorer
@@ -117,13 +123,15 @@ class Recogniser:
         Raises
         ------
         ValueError
-            The pack's network cannot be read, or what it needs is not installed (AcousticModelError, OnnxError), or
-            its language model for the second pass cannot be used (ModelPackError).
+            The pack's network cannot be read, or what it needs is not installed (AcousticModelError, OnnxError);
+            its language model for the second pass (ModelPackError) or the second recogniser
+            (SecondRecogniserError) cannot be used.
         """
         settings = settings or RecogniserSettings()
         model = pack.open_acoustic(settings.weights)
         rescorer = rescorer_of_pack(pack, settings.rescoring) if settings.second_pass.below_confidence else None
-        return cls(model, pack.graph, pack.aligner, pack.confidence, settings, rescorer)
+        second = open_second_recogniser(settings.second_recogniser)
+        return cls(model, pack.graph, pack.aligner, pack.confidence, settings, rescorer, second)
 
     def search(self, graph_state: int | None = None) -> BeamSearch:
         """Return a new utterance's search, which begins a sentence or, in `graph_state`, goes on with one."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,10 @@ from events.transcript import SegmentStatus, Word
 from recognizer.beam_search import BeamSearch, Hypothesis
 from recognizer.decodable import AcousticScorer, ScoreStream
 from recognizer.endpoint import EndpointRule
+from recognizer.heard_audio import HeardAudio
 from recognizer.partial_words import PartialWords
 from recognizer.recogniser import Recogniser
+from recognizer.second_recogniser import second_opinion
 
 Float32 = NDArray[np.float32]
 
@@ -44,6 +46,8 @@ class Utterance:
         Counts the partial utterances told under `first_sample`; the final one has the next number.
     stable_words : int
         How many of a partial utterance's first words will hardly change any more (:mod:`recognizer.partial_words`).
+    decided_ms : int, optional
+        Of a final utterance that silence ended: the call time that the search had reached when it found its end.
     """
 
     status: SegmentStatus
@@ -52,6 +56,7 @@ class Utterance:
     words: tuple[Word, ...]
     revision: int
     stable_words: int = 0
+    decided_ms: int | None = None
 
     @property
     def text(self) -> str:
@@ -128,6 +133,7 @@ class RecognitionSession:
         """Frames behind the last cut, which the next utterance begins with."""
         self._partial = self._partial_words()
         self._revision = 0
+        self._audio = None if recogniser.second is None else HeardAudio()
         # Samples and feature frames of a leg taken up in the middle start somewhere behind the origin.
         needed = needed_from(recogniser, origin_sample, self.place.first_sample)
         begin = origin_sample if heard_from is None else heard_from
@@ -174,6 +180,8 @@ class RecognitionSession:
 
     def prepare(self, samples: Float32) -> Float32:
         """The first third of `accept`: hear `samples` and return the features that `network` wants next."""
+        if self._audio is not None:
+            self._audio.append(self._end_sample, samples)
         self._end_sample += len(samples)
         if self._skip < 0:
             samples = np.concatenate((np.zeros(-self._skip, np.float32), samples))
@@ -232,11 +240,12 @@ class RecognitionSession:
         search = self._search
         if rule is EndpointRule.TOO_LONG:
             return self._ended(*self._recogniser.cut(search, self._scores()))
+        decided_ms = self._ms(search.frames)
         cut = search.frames - min(self._settings.carried_frames, search.trailing_silence_frames() // 2)
         if rule in (EndpointRule.PAUSE, EndpointRule.LONG_PAUSE):
             # The sentence does not seem to be over: the next utterance goes on with it, in the best path's state.
-            return self._final(search.partial(), cut, self._recogniser.best_state(search))
-        return self._final(search.finish(), cut)
+            return self._final(search.partial(), cut, decided_ms, self._recogniser.best_state(search))
+        return self._final(search.finish(), cut, decided_ms)
 
     def _on_grid(self, scores: Float32, frame: int) -> list[Float32]:
         """Cut `scores`, whose first row is output `frame` of the leg, where the grid does."""
@@ -256,19 +265,28 @@ class RecognitionSession:
         self._revision += 1
         return [told]
 
-    def _final(self, hypothesis: Hypothesis, cut: int, graph_state: int | None = None) -> list[Utterance]:
+    def _final(
+        self, hypothesis: Hypothesis, cut: int, decided_ms: int | None = None, graph_state: int | None = None
+    ) -> list[Utterance]:
         """End the utterance before its frame `cut`, after a last look at its words."""
         if hypothesis.words:
             hypothesis = self._recogniser.finalise(hypothesis, self._search, self._scores()[:cut])
-        return self._ended(hypothesis, cut, graph_state)
+        return self._ended(hypothesis, cut, decided_ms, graph_state)
 
-    def _ended(self, exact: Hypothesis, cut: int, graph_state: int | None = None) -> list[Utterance]:
+    def _ended(
+        self, exact: Hypothesis, cut: int, decided_ms: int | None = None, graph_state: int | None = None
+    ) -> list[Utterance]:
         """Tell the utterance, which ends before its frame `cut`, and begin the next one there."""
-        told = [self._utterance(SegmentStatus.FINAL, exact, cut)] if exact.words else []
+        told = []
+        if exact.words:
+            last = self._heard_again(self._utterance(SegmentStatus.FINAL, exact, cut))
+            told.append(replace(last, decided_ms=decided_ms))
         scores = self._scores()
         self._utterance_frame += cut
         self.place = Place(self._origin + self._utterance_frame * self._listening.output_samples, graph_state)
         self.settled_ms = max(self.settled_ms, self._ms(0))
+        if self._audio is not None:
+            self._audio.forget_before(self.place.first_sample)
         self._search = self._recogniser.search(graph_state)
         self._carried = scores[cut:]
         self._kept.clear()
@@ -288,6 +306,16 @@ class RecognitionSession:
         end_sample = min(end_sample, self._end_sample)
         stable = self._partial.stable if status is SegmentStatus.PARTIAL else 0
         return Utterance(status, self.place.first_sample, end_sample, tuple(words), self._revision, stable)
+
+    def _heard_again(self, utterance: Utterance) -> Utterance:
+        """Return `utterance`, with the second recogniser's words where there is one and it is surer."""
+        other, settings = self._recogniser.second, self._settings.second_recogniser
+        if other is None or self._audio is None or not settings.wanted(utterance.words):
+            return utterance
+        first = utterance.first_sample
+        samples = self._audio.between(first, utterance.end_sample)
+        words = second_opinion(utterance.words, other, settings, samples, first, self.settled_ms)
+        return replace(utterance, words=words)
 
     def _scores(self) -> Float32:
         return np.concatenate(self._kept)

@@ -1,11 +1,10 @@
-"""Vosk (extra ``vosk``) as a second recogniser behind the session's protocol: `accept(samples)`, `finish()`.
+"""Vosk (extra ``vosk``): behind the session's protocol, `accept(samples)` and `finish()`, and as a second recogniser.
 
-It brings its own acoustic model, graph, search and endpoints; only words, times and confidences cross this line. It
-hears fixed pieces of 120 ms on a grid from the leg's first sample, so what it says does not depend on how the audio
-was cut. It cannot be taken up in mid-leg: a successor hears the leg again from its beginning.
-
-Where it may serve: as the second pass over an utterance whose confidence is low. Give a new session the utterance's
-samples with some 300 ms around them, and take its words if their mean confidence is the higher one.
+It brings its own acoustic model, graph, search and endpoints; only words, times and confidences cross this line. A
+session hears fixed pieces of 120 ms on a grid from the leg's first sample, so what it says does not depend on how the
+audio was cut. It cannot be taken up in mid-leg: a successor hears the leg again from its beginning. As a second
+recogniser (:mod:`recognizer.second_recogniser`) it hears each utterance in a decoder of its own, so there the question
+does not arise.
 
 This is the one place that imports vosk. Its models are not to be had from a package registry; a folder of one is
 named by whoever installs it, and is trusted as a program is: libvosk reads it in C++.
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from dsp.resample import Resampler
 from events.transcript import SegmentStatus, Word
 from recognizer.decodable import TELEPHONE_HZ
+from recognizer.second_recogniser import SecondRecogniserError
 from recognizer.session import Utterance
 
 Float32 = NDArray[np.float32]
@@ -38,7 +38,7 @@ _RATES: Final = (8000, 16000)
 _MOST_CONF_BYTES: Final = 1 << 16
 
 
-class VoskError(ValueError):
+class VoskError(SecondRecogniserError):
     """Vosk is not installed, or a folder holds no model that it can read; one sentence."""
 
 
@@ -74,6 +74,18 @@ class VoskRecogniser:
     def session(self, origin_sample: int = 0) -> VoskSession:
         """Return a new leg's session, whose first sample lies at `origin_sample` (8 kHz, call timeline)."""
         return VoskSession(self._decoder(), self.sample_rate_hz, origin_sample)
+
+    def words(self, samples: Float32, first_sample: int) -> tuple[Word, ...]:
+        """Return the words of one utterance; see :class:`recognizer.second_recogniser.SecondRecogniser`.
+
+        Raises
+        ------
+        VoskError
+            Vosk fails.
+        """
+        session = VoskSession(self._decoder(), self.sample_rate_hz, first_sample, partials=False)
+        told = session.accept(samples) + session.finish()
+        return tuple(word for utterance in told for word in utterance.words)
 
     def _decoder(self) -> Any:
         try:
@@ -112,10 +124,13 @@ class VoskSession:
         Of the audio that it is given: 8000 or 16000.
     origin_sample : int
         Call time of the leg's first sample, at 8 kHz.
+    partials : bool
+        Whether partial utterances are wanted.
     """
 
-    def __init__(self, decoder: Any, sample_rate_hz: int, origin_sample: int = 0) -> None:
+    def __init__(self, decoder: Any, sample_rate_hz: int, origin_sample: int = 0, partials: bool = True) -> None:
         self._decoder = decoder
+        self._partials = partials
         self._origin = origin_sample
         self._resampler = Resampler(TELEPHONE_HZ, sample_rate_hz) if sample_rate_hz != TELEPHONE_HZ else None
         self._pending: Float32 = np.empty(0, np.float32)
@@ -161,7 +176,7 @@ class VoskSession:
         self._heard += len(piece)
         if self._give(piece if self._resampler is None else self._resampler.push(piece)):
             return self._told(self._decoder.Result(), SegmentStatus.FINAL)
-        return self._told(self._decoder.PartialResult(), SegmentStatus.PARTIAL)
+        return self._told(self._decoder.PartialResult(), SegmentStatus.PARTIAL) if self._partials else []
 
     def _give(self, samples: Float32) -> bool:
         pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
@@ -207,7 +222,7 @@ def words_of(result: str, origin_sample: int, end_sample: int) -> tuple[Word, ..
         for entry in entries:
             text, confidence = str(entry["word"]), float(entry.get("conf", 0.0))
             start, end = (origin + round(1000 * float(entry[name])) for name in ("start", "end"))
-            if not text or not math.isfinite(confidence):
+            if not text or text[0] in "[<" or not math.isfinite(confidence):  # a mark, no word
                 continue
             start = min(max(start, before), latest)
             end = before = min(max(end, start), latest)

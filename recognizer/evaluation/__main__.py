@@ -55,6 +55,7 @@ from recognizer.evaluation.report import (
 from recognizer.evaluation.telephone_channel import LABEL
 from recognizer.evaluation.test_set import TestSetError, read_test_set
 from recognizer.model_pack import DEFAULT_PACK, ModelPackError
+from recognizer.second_recogniser import SecondRecogniserError
 
 _AS_RECORDED = "as recorded, at 8 kHz"
 
@@ -161,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
             verdicts = judge(baseline, ours, condition, given.margin)
             print_table(verdict_table(verdicts, condition))
             return 0 if all(verdict.passed for verdict in verdicts) else 1
-    except (TestSetError, ModelPackError, BaselineError) as error:
+    except (TestSetError, ModelPackError, BaselineError, SecondRecogniserError) as error:
         errors.print(str(error), markup=False)
         return 2
     except ImportError:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
+
+import msgspec
 
 from recognizer.evaluation.audio_file import AudioFileError
 from recognizer.evaluation.measurement import Outcome, SetResult, recognise_recording
@@ -29,7 +31,7 @@ class SystemChoice:
     lattices: bool = False
 
     def make(self) -> System:
-        """Raises ModelPackError if the pack cannot be used, ImportError if the peer is not installed."""
+        """Raises ModelPackError or SecondRecogniserError if something cannot be used, ImportError without the peer."""
         if self.pack is None:
             return PocketSphinx()
         return Callwarden(self.pack, changed_settings(self.changes), self.lattices)
@@ -55,18 +57,38 @@ def changed_settings(changes: Sequence[tuple[str, str]]) -> RecogniserSettings:
         If there is no such setting, or the value does not fit.
     """
     settings = RecogniserSettings()
+    sections: dict[str, dict[str, Any]] = {}
     for path, text in changes:
         section, _, name = path.rpartition(".")
         holder: Any = getattr(settings, section, None) if section else settings
-        old = getattr(holder, name, None) if dataclasses.is_dataclass(holder) else None
-        if isinstance(old, bool) or not isinstance(old, int | float):
-            raise VariantError(f"The recogniser has no number called {path} among its settings.")
+        kind = get_type_hints(type(holder)).get(name) if dataclasses.is_dataclass(holder) else None
+        sections.setdefault(section, {})[name] = _value(path, text, kind)
+    for section, values in sections.items():
+        # Together: what fits one another may not fit what was before.
         try:
-            made = dataclasses.replace(holder, **{name: type(old)(text)})
-            settings = dataclasses.replace(settings, **{section: made}) if section else made
+            if section:
+                values = {section: dataclasses.replace(getattr(settings, section), **values)}
+            settings = dataclasses.replace(settings, **values)
         except ValueError as error:
-            raise VariantError(f"The setting {path} cannot be {text}: {error}") from None
+            given = " and ".join(f"{path} cannot be {text}" for path, text in changes if _within(path, section))
+            raise VariantError(f"The setting {given}: {error}") from None
     return settings
+
+
+def _within(path: str, section: str) -> bool:
+    return path.rpartition(".")[0] == section
+
+
+def _value(path: str, text: str, kind: Any) -> Any:
+    """Return what `text` stands for in a setting of the type `kind`."""
+    if kind == Path | None:
+        return Path(text)
+    if kind not in (int, float, str) and get_origin(kind) is not Literal:
+        raise VariantError(f"The recogniser has no number or name called {path} among its settings.")
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise VariantError(f"The setting {path} cannot be {text}: {error}.") from None
 
 
 @dataclass(frozen=True)
@@ -106,7 +128,7 @@ def run_all(
 
     Raises
     ------
-    ModelPackError, ImportError
+    ModelPackError, SecondRecogniserError, ImportError
         If a system cannot be made.
     """
     results = []

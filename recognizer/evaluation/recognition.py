@@ -28,12 +28,17 @@ class Waits:
         Per word of all finals: from the word's end to its first appearance, right, in a partial (or in the final).
     shown_compute : tuple of float
         Processor time of the piece of audio that showed it.
+    silence : tuple of float
+        Per final utterance that silence ended: from the end of its last word to what the search had reached when it
+        found the end. That much of `final_audio` is the endpoint's wait; the rest is what the network looks ahead
+        and how the audio comes in pieces.
     """
 
     final_audio: tuple[float, ...] = ()
     final_compute: tuple[float, ...] = ()
     shown_audio: tuple[float, ...] = ()
     shown_compute: tuple[float, ...] = ()
+    silence: tuple[float, ...] = ()
 
     def __add__(self, other: Waits) -> Waits:
         return Waits(*(getattr(self, name) + getattr(other, name) for name in Waits.__slots__))
@@ -94,7 +99,9 @@ def waits_of(partials: Sequence[Telling], final: Telling, at_end: bool) -> Waits
     )
     if at_end:
         return waits
-    return waits + Waits((final.heard_ms - words[-1].end_ms,), (final.compute_ms,))
+    decided_ms = final.utterance.decided_ms
+    silence = () if decided_ms is None else (float(decided_ms - words[-1].end_ms),)
+    return waits + Waits((final.heard_ms - words[-1].end_ms,), (final.compute_ms,), silence=silence)
 
 
 def _first_shown(word: Word, tellings: Sequence[Telling]) -> Telling:

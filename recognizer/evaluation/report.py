@@ -25,6 +25,7 @@ from recognizer.evaluation.uncertainty import Interval, difference_interval, wer
 WAITS: Final = {
     "shown_audio": "word's end to its first appearance, audio time",
     "shown_compute": "  computing the piece that showed it",
+    "silence": "last word's end to the endpoint's decision, audio time",
     "final_audio": "last word's end to the final, audio time",
     "final_compute": "  computing the piece that told it",
 }

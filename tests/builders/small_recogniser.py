@@ -25,6 +25,7 @@ from recognizer.lexicon import read_lexicon
 from recognizer.model_pack import DEFAULT_PACK, PackSources, read_manifest
 from recognizer.recogniser import Recogniser, RecogniserSettings
 from recognizer.rescoring import LatticeRescorer, RescoringSettings
+from recognizer.second_recogniser import SecondRecogniser
 from recognizer.word_alignment import PronunciationTable, WordAligner
 
 DEMO_CALL = Path(__file__).parents[2] / "console" / "demo_call"
@@ -46,10 +47,12 @@ def _parts() -> tuple[AcousticModel, HmmTopology, Graph, WordAligner]:
     return model, topology, graph, WordAligner(topology, table)
 
 
-def small_recogniser(settings: RecogniserSettings | None = None) -> Recogniser:
+def small_recogniser(
+    settings: RecogniserSettings | None = None, second: SecondRecogniser | None = None
+) -> Recogniser:
     """Return a recogniser of the demo call's vocabulary; its confidences mean nothing."""
     model, _, graph, aligner = _parts()
-    return Recogniser(model, graph, aligner, ConfidenceModel(1.0, (0.5,) * len(FEATURES)), settings)
+    return Recogniser(model, graph, aligner, ConfidenceModel(1.0, (0.5,) * len(FEATURES)), settings, second=second)
 
 
 def contrary_recogniser(settings: RecogniserSettings | None = None) -> Recogniser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,12 @@ class TestDelays:
         assert waits.shown_audio == (400 - 310, 1400 - 680, 1400 - 1250)
         assert waits.shown_compute == (4, 14, 14)
         assert (waits.final_audio, waits.final_compute) == ((750.0,), (20.0,))
+        assert waits.silence == ()
+        decided = replace(
+            final, utterance=replace(final.utterance, decided_ms=final.utterance.words[-1].end_ms + 510)
+        )
+        assert waits_of(partials, decided, at_end=False).silence == (510.0,)
+        assert waits_of(partials, decided, at_end=True).silence == ()
         assert waits_of(partials, final, at_end=True).final_audio == ()
         assert waits_of([], final, at_end=True).shown_audio == (1690, 1320, 750)
 
@@ -211,6 +218,10 @@ class TestDelays:
         # No word can be shown before it ends by more than its own length, no final before its endpoint's silence.
         assert min(heard.waits.shown_audio) > -500
         assert min(heard.waits.final_audio) > 200
+        # The alignment may end a word some frames from where the search did.
+        assert all(300 < silence < 1500 for silence in heard.waits.silence)
+        for silence, whole in zip(heard.waits.silence, heard.waits.final_audio, strict=True):
+            assert silence + 100 < whole
 
 
 def test_several_processes_give_the_same_figures_in_order(tmp_path: Path) -> None:
@@ -314,6 +325,20 @@ class TestOracle:
 def test_settings_can_be_varied() -> None:
     changed = changed_settings((("search.beam", "9.5"), ("search.max_active", "500"), ("settle_margin_ms", "400")))
     assert (changed.search.beam, changed.search.max_active, changed.settle_margin_ms) == (9.5, 500, 400)
-    for name, value in (("search.bem", "9"), ("bogus.beam", "9"), ("search.beam", "wide"), ("search.beam", "-1")):
+    other = changed_settings(
+        (("second_recogniser.kind", "vosk"), ("second_recogniser.model", "a/b"), ("rescoring.weight", "1"))
+    )
+    assert (other.second_recogniser.kind, other.second_recogniser.model) == ("vosk", Path("a/b"))
+    assert other.rescoring.weight == 1
+    with pytest.raises(VariantError, match=r"^The setting second_recogniser\.kind cannot be vosk: A second .*\.$"):
+        changed_settings((("second_recogniser.kind", "vosk"),))
+    for name, value in (
+        ("search.bem", "9"),
+        ("second_recogniser.kind", "oracle"),
+        ("keep_lattice", "yes"),
+        ("bogus.beam", "9"),
+        ("search.beam", "wide"),
+        ("search.beam", "-1"),
+    ):
         with pytest.raises(VariantError, match=name):
             changed_settings(((name, value),))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.transcript import SegmentStatus, Word
+from recognizer.second_recogniser import SecondRecogniser
 from recognizer.session import RecognitionSession, Utterance
 from recognizer.vosk_recogniser import PIECE_SAMPLES, VoskError, VoskRecogniser, VoskSession, words_of
 
@@ -85,6 +86,33 @@ def test_words_get_call_times_and_confidences() -> None:
 )  # fmt: skip
 def test_what_holds_no_words_is_none(told: str) -> None:
     assert words_of(told, 0, 8000) == ()
+
+
+def test_marks_are_no_words() -> None:
+    told = result(("[unk]", 0.1, 0.2, 1.0), ("<unk>", 0.2, 0.3, 1.0), ("yes", 0.3, 0.4, 0.5))
+    assert [word.text for word in words_of(told, 0, 8000)] == ["yes"]
+
+
+def test_as_a_second_recogniser_it_hears_an_utterance_in_a_decoder_of_its_own() -> None:
+    made: list[_Spoken] = []
+
+    class Made(VoskRecogniser):
+        sample_rate_hz = 8000
+
+        def __init__(self) -> None:  # there is no model here
+            pass
+
+        def _decoder(self) -> _Spoken:
+            made.append(_Spoken())
+            return made[-1]
+
+    audio = np.where(np.arange(7000) % 2000 < 900, 0.5, 0.0).astype(np.float32)
+    recogniser: SecondRecogniser = Made()
+    first, again = recogniser.words(audio, 16_000), recogniser.words(audio, 16_000)
+    assert first == again != ()
+    assert len(made) == 2
+    assert all(2000 <= word.start_ms <= word.end_ms <= 2875 and word.confidence == 0.75 for word in first)
+    assert b"".join(made[0].given) == np.rint(audio * 32768).astype("<i2").tobytes()
 
 
 def test_times_stay_in_order_and_within_the_audio() -> None:
