@@ -3,7 +3,7 @@
     python -m recognizer.training run   --work DIR --corpus FOLDER ... --out PACK     all of the following
     python -m recognizer.training prepare --work DIR --corpus FOLDER ...              alignments and features
     python -m recognizer.training train --work DIR --name NAME [--start PACK]         a network
-    python -m recognizer.training pack  --work DIR --name NAME --out PACK             a model pack with it
+    python -m recognizer.training pack  --work DIR --name NAME --out PACK             a model pack with it, measured
 
 Every step goes on where it was broken off. A corpus is a folder in any of the layouts that
 :mod:`recognizer.training.corpora` reads. Adapting to a site's own calls is `train --start PACK` on their folder with
@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     both.add_argument("--base", type=Path, default=DEFAULT_PACK, metavar="PACK",
                       help="gives lexicon, language model and confidence to the new pack")  # fmt: skip
     both.add_argument("--out", type=Path, metavar="PACK", help="folder of the new pack")
+    both.add_argument("--set", dest="sets", action="append", default=[], metavar="NAME=FILE.tsv",
+                      help="measure the new pack on it, as simulated telephone speech, for the report")  # fmt: skip
     return parser
 
 
@@ -92,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
             from recognizer.training.export import make_pack
 
             make_pack(given.work / given.name, given.base, given.out)
+            if given.sets:
+                return _measure(given)
     except (CorpusError, ModelPackError, OSError, ValueError) as error:
         _ERRORS.print(f"The training stopped: {error}", markup=False)
         return 1
@@ -179,6 +183,20 @@ def train(given: argparse.Namespace) -> None:
             ),
         )
     write_report(given.work / given.name)
+
+
+def _measure(given: argparse.Namespace) -> int:
+    """Add the word error rates of the new pack to the report; returns the exit status of the evaluation."""
+    from recognizer.evaluation import __main__ as evaluation
+    from recognizer.training.report import add_word_errors
+
+    card = given.work / given.name / "word-errors.md"
+    sets = [part for named in given.sets for part in ("--set", named)]
+    how = ["--pack", str(given.out), "--channel", "telephone", "--jobs", str(given.jobs), "--card", str(card)]
+    status = evaluation.main([*sets, *how])
+    if status == 0:
+        add_word_errors(given.work / given.name, card)
+    return status
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_WORD_ERRORS: Final = "## Words"
 
 
 def write_report(run: Path) -> None:
@@ -29,14 +31,29 @@ def write_report(run: Path) -> None:
         "```json",
     ]
     lines += [json.dumps(settings, indent=1), "```", ""]
+    if _draw(run / "curve.png", curve):
+        lines += ["![learning curve](curve.png)", ""]
     (run / "report.md").write_text("\n".join(lines), "utf-8")
+
+
+def add_word_errors(run: Path, card: Path) -> None:
+    """Add the figures that an evaluation wrote to `card` to the report, in place of earlier ones."""
+    report = run / "report.md"
+    kept = (
+        report.read_text("utf-8").split(_WORD_ERRORS)[0].rstrip() if report.exists() else f"# Training {run.name}"
+    )
+    report.write_text(f"{kept}\n\n{_WORD_ERRORS}\n\n{card.read_text('utf-8')}", "utf-8")
+
+
+def _draw(picture: Path, curve: list[dict[str, float]]) -> bool:
+    """Draw the learning curve; False without matplotlib."""
     try:
         import matplotlib
 
         matplotlib.use("Agg")
         from matplotlib import pyplot
     except ImportError:
-        return
+        return False
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     hours = [p["hours"] for p in curve]
     axes.plot(hours, [p["train_objective"] for p in curve], label="training speakers, simulated lines")
@@ -45,5 +62,6 @@ def write_report(run: Path) -> None:
     axes.set_ylabel("LF-MMI objective per frame")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(run / "curve.png", dpi=120)
+    figure.savefig(picture, dpi=120)
     pyplot.close(figure)
+    return True
