@@ -40,10 +40,15 @@ def main() -> int:
     recordings = [recording for table in development_tables() for recording in read_test_set(table)]
     progress = Console(stderr=True)
     heard = examples_of(pack, track(recordings, description="confidence", console=progress, transient=True), print)
+    try:
+        held_out = held_out_confidences(heard)
+    except ValueError as error:
+        print(error)
+        return 1
     ways = {
         "before": POSTERIOR.probabilities(heard.features),
         "pack": pack.confidence.probabilities(heard.features),
-        "other speakers": held_out_confidences(heard),
+        "other speakers": held_out,
     }
     rows: dict[str, dict[str, Any]] = {}
     for name, confidences in ways.items():

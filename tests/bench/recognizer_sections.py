@@ -12,6 +12,7 @@ SPEECH = "simulated telephone speech"
 _DELAYS = {
     "shown_audio": "a word's end to its first appearance, audio time",
     "shown_compute": "computing the piece that showed it",
+    "silence": "the last word's end to the endpoint's decision, audio time",
     "final_audio": "the last word's end to the final, audio time",
     "final_compute": "computing the piece that told it",
 }
