@@ -62,12 +62,13 @@ class ModelPackError(ValueError):
 
 @dataclass(frozen=True)
 class PackSources:
-    """The files from which a pack's graph is built."""
+    """The files from which a pack's graph is built, and the kind of its acoustic model."""
 
     arpa: Path
     lexicon: Path
     acoustic: Path
     phones: tuple[str, ...]
+    kind: str = "tdnnf"
 
     @classmethod
     def of(cls, folder: Path) -> PackSources:
@@ -78,7 +79,7 @@ class PackSources:
         if not all(map(is_plain_name, names)):
             raise ModelPackError("The model pack's manifest names a file outside of the pack.")
         language_model, lexicon, acoustic = (folder / name for name in names)
-        return cls(language_model, lexicon, acoustic, tuple(manifest.get("phones", ())))
+        return cls(language_model, lexicon, acoustic, tuple(manifest.get("phones", ())), section.kind)
 
 
 @dataclass(frozen=True)

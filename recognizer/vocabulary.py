@@ -198,6 +198,10 @@ class VocabularyFile:
     def _write(self, vocabulary: Vocabulary) -> None:
         head = json.dumps({"format": _FORMAT, "version": vocabulary.version})[:-1]
         text = f'{head}, "entries": {_dumped(vocabulary.entries)}}}\n'
+        for left in self.path.parent.glob(
+            f".{self.path.name}-*"
+        ):  # of a process that was killed: this one has the lock
+            left.unlink(missing_ok=True)
         handle, growing = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -227,9 +231,8 @@ def _dumped(entries: tuple[VocabularyEntry, ...]) -> str:
 def _parsed(data: Any) -> Vocabulary:
     try:
         if data["format"] != _FORMAT:
-            raise VocabularyError(
-                f"The vocabulary's file has format {data['format']!r}, this version reads {_FORMAT}."
-            )
+            found = data["format"] if isinstance(data["format"], int) else "of another kind"
+            raise VocabularyError(f"The vocabulary's file has a format {found}; this version reads {_FORMAT}.")
         version, rows = data["version"], data["entries"]
         if not isinstance(version, int) or version < 0 or not isinstance(rows, list):
             raise VocabularyError("The vocabulary's file holds something else than a vocabulary.")

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from recognizer.graph import Graph, GraphError
-from recognizer.grapheme_to_phoneme import SHIPPED, GraphemeToPhoneme
+from recognizer.grapheme_to_phoneme import SHIPPED, GraphemeModelError, GraphemeToPhoneme
 from recognizer.hmm_topology import HmmTopology
-from recognizer.lexicon import Lexicon, read_lexicon
+from recognizer.lexicon import Lexicon, LexiconError, read_lexicon
 from recognizer.model_pack import ModelPack, ModelPackError, PackSources, install_graph
 from recognizer.vocabulary import Vocabulary, VocabularyEntry, VocabularyError
 from recognizer.vocabulary_graft import SpokenPhrase, graft
@@ -71,19 +71,30 @@ class VocabularySources:
         return digest.hexdigest()[:16]
 
 
+class WordsNotTaken(VocabularyError):
+    """The pack's kind of acoustic model has a graph that no words can be put into."""
+
+
+def takes_words(kind: str) -> bool:
+    """Whether words can be put into graphs of an acoustic model of this kind (``acoustic.kind`` of a pack)."""
+    return kind != "onnx-ctc"
+
+
 def with_vocabulary(pack: ModelPack, sources: VocabularySources, cache: Path | None = None) -> ModelPack:
     """Return `pack` with the words of `sources`; the pack itself if there are none.
 
     Raises
     ------
+    WordsNotTaken
+        If words cannot be put into graphs of its kind.
     VocabularyError
-        If its graph cannot take words, or the cache cannot be written.
+        If they cannot be put into this graph, or the cache cannot be written.
     """
     if sources.empty:
         return pack
-    if not isinstance(pack.aligner, WordAligner):
-        raise VocabularyError(
-            "Words can be added to graphs of phones with neighbours only; this pack has a CTC model."
+    if not takes_words(pack.acoustic.kind):
+        raise WordsNotTaken(
+            f"The model {pack.name} is of the kind {pack.acoustic.kind}, which takes no words yet."
         )
     fingerprint = sources.fingerprint()
     began = time.monotonic()
@@ -93,16 +104,19 @@ def with_vocabulary(pack: ModelPack, sources: VocabularySources, cache: Path | N
         lexicon = read_lexicon(files.lexicon, topology.phones)
         base = install_graph(pack.folder, cache)
         target = base.parent / f"{base.name}+{fingerprint}"
-        if not (target / "graph.json").exists():
+        grown = _load(target)
+        if grown is None:
             with _locked(base.parent):
-                if not (target / "graph.json").exists():
+                grown = _load(target)  # by another process meanwhile
+                if grown is None:
+                    shutil.rmtree(target, ignore_errors=True)  # damaged
                     _grow(pack.graph, topology, lexicon, sources, target)
                     _forget_old(target, base)
+                    grown = Graph.load(target), _read_said(target / "said.json")
+        graph, said = grown
         with suppress(OSError):
             os.utime(target)  # the least recently used go first
-        graph = Graph.load(target)
-        said = _read_said(target / "said.json")
-    except (ModelPackError, GraphError) as error:
+    except (ModelPackError, GraphError, LexiconError, GraphemeModelError) as error:
         raise VocabularyError(f"The vocabulary was not put into the graph: {error}") from error
     except OSError as error:
         raise VocabularyError(f"The vocabulary was not put into the graph: {error.strerror}.") from error
@@ -145,6 +159,8 @@ def _grow(graph: Graph, topology: HmmTopology, lexicon: Lexicon, sources: Vocabu
         for word, ways in zip(phrase.words, phrase.pronunciations, strict=True):
             known = said.setdefault(word, [])
             known += [list(way) for way in ways if list(way) not in known]
+    for left in target.parent.glob("unpacking-*"):  # of a process that was killed: this one holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     growing = Path(tempfile.mkdtemp(prefix="unpacking-", dir=target.parent))
     try:
         bigrams = phone_bigrams(lexicon, topology.phones)
@@ -158,6 +174,18 @@ def _grow(graph: Graph, topology: HmmTopology, lexicon: Lexicon, sources: Vocabu
         growing.rename(target)
     finally:
         shutil.rmtree(growing, ignore_errors=True)
+
+
+def _load(target: Path) -> tuple[Graph, Said] | None:
+    """Return what lies in the cache; None where nothing does, or something that is of no use."""
+    if not target.exists():
+        return None
+    try:
+        return Graph.load(target), _read_said(target / "said.json")
+    except (GraphError, OSError, ValueError, AttributeError, TypeError) as error:
+        _LOG.warning("A graph with a vocabulary in the cache folder is damaged and is made again: %s.",
+                     type(error).__name__)  # fmt: skip
+        return None
 
 
 def _forget_old(target: Path, base: Path) -> None:
@@ -175,11 +203,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _read_said(path: Path) -> Said:
-    try:
-        data: Any = json.loads(path.read_text("utf-8"))
-        return {word: [tuple(map(int, way)) for way in ways] for word, ways in data.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise VocabularyError("The vocabulary's pronunciations in the cache folder are damaged.") from error
+    data: Any = json.loads(path.read_text("utf-8"))
+    return {word: [tuple(map(int, way)) for way in ways] for word, ways in data.items()}
 
 
 def _table(

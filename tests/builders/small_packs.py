@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recognizer.ctc_graph import build_spelled_grammar
+from recognizer.ctc_tokens import TokenTable, spell_words
 from recognizer.graph_archive import pack_graph
 from recognizer.graph_build import build_graph
 from recognizer.language_model import read_arpa
@@ -49,4 +51,32 @@ def tiny_pack(folder: Path, name: str = "tiny") -> Path:
     )  # fmt: skip
     model = read_arpa(folder / "model.arpa", LEXICON)
     write_graph(folder, pack_graph(build_graph(model, LEXICON, tiny_topology()), model.words))
+    return folder
+
+
+CTC_TOKENS = ("<blk>", "▁a", "b", "▁b", "ee", "c", "▁c", "a", "e")
+
+
+def tiny_ctc_pack(folder: Path, name: str = "tiny-ctc") -> Path:
+    """Make a pack of the kind ``onnx-ctc`` in the new folder `folder`, whose network's file is none. Needs kaldifst."""
+    folder.mkdir(parents=True)
+    (folder / "acoustic.onnx").write_bytes(b"nobody runs it")
+    (folder / "tokens.txt").write_text("".join(f"{token} {i}\n" for i, token in enumerate(CTC_TOKENS)), "utf-8")
+    (folder / "model.arpa").write_text(ARPA)
+    table = TokenTable.read(folder / "tokens.txt", "<blk>")
+    spellings = spell_words(LEXICON, table, {})
+    lines = [f"{word} {' '.join(CTC_TOKENS[c] for c in said)}" for word in spellings for said in spellings[word]]
+    (folder / "lexicon.txt").write_text("\n".join(lines), "utf-8")
+    (folder / "card.md").write_text(f"# {name}: a pack of five words in pieces\n\nMade for tests.\n")
+    acoustic = {"kind": "onnx-ctc", "file": "acoustic.onnx", "frame_shift_ms": 40}
+    confidence = read_manifest(DEFAULT_PACK)["confidence"]
+    seal_manifest(
+        folder,
+        {
+            "format": 2, "name": name, "language": "en-US", "acoustic": acoustic, "lexicon": "lexicon.txt",
+            "language_model": "model.arpa", "confidence": confidence, "graph": [],
+        },
+    )  # fmt: skip
+    model = read_arpa(folder / "model.arpa", spellings)
+    write_graph(folder, pack_graph(build_spelled_grammar(model, spellings, len(CTC_TOKENS)), model.words))
     return folder

@@ -124,6 +124,60 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path, text: str) -> No
     assert "\n" not in str(refused.value)
 
 
+def test_a_damaged_file_is_never_overwritten(tmp_path: Path) -> None:
+    file = VocabularyFile(tmp_path / "vocabulary.json")
+    file.change(lambda old: old.added(entry("one"), entry("two")))
+    torn = file.path.read_bytes()[:-9]
+    file.path.write_bytes(torn)
+    with pytest.raises(VocabularyError, match="cannot be read"):
+        file.change(lambda old: old.added(entry("three")))
+    assert file.path.read_bytes() == torn, "somebody may still mend it"
+
+
+def test_what_a_file_says_of_itself_is_not_repeated(tmp_path: Path) -> None:
+    for told in ('"secret name"', '["secret"]', "true"):
+        (tmp_path / "vocabulary.json").write_text(f'{{"format": {told}, "version": 1, "entries": 7}}')
+        with pytest.raises(VocabularyError) as refused:
+            VocabularyFile(tmp_path / "vocabulary.json").read()
+        assert "secret" not in str(refused.value)
+
+
+def test_files_of_any_size_and_kind_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.json"
+    with path.open("wb") as large:
+        large.truncate((16 << 20) + 1)
+    with pytest.raises(VocabularyError, match="larger than 16 MiB"):
+        VocabularyFile(path).read()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(VocabularyError, match="cannot be read: IsADirectoryError"):
+        VocabularyFile(path).read()
+    (tmp_path / "a file").touch()
+    with pytest.raises(VocabularyError, match="cannot be written: file exists"):
+        VocabularyFile(tmp_path / "a file" / "vocabulary.json").change(lambda old: old)
+
+
+def test_entries_that_are_there_twice_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.json"
+    row = '{"text": "%s", "boost": %s, "pronunciations": []}'
+    rows = ", ".join((row % ("Zelle", 3), row % ("ISA", 1), row % ("zelle", 5)))
+    path.write_text(f'{{"format": 1, "version": 4, "entries": [{rows}], "more": {{}}}}')
+    kept = VocabularyFile(path).read()
+    assert [(one.text, one.boost) for one in kept.entries] == [("ISA", 1.0), ("zelle", 5.0)]
+    assert kept.version == 4
+    path.write_text(path.read_text().replace("5", "NaN"))
+    with pytest.raises(VocabularyError, match="must lie between"):
+        VocabularyFile(path).read()
+
+
+def test_what_a_killed_writer_left_behind_goes_with_the_next_change(tmp_path: Path) -> None:
+    file = VocabularyFile(tmp_path / "vocabulary.json")
+    (tmp_path / ".vocabulary.json-abc123").write_text('{"format": 1, "ver')
+    assert file.read() == Vocabulary()
+    file.change(lambda old: old.added(entry("one")))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vocabulary.json", "vocabulary.lock"]
+
+
 def _add(path: Path, first: int) -> None:
     for number in range(first, first + 10):
         VocabularyFile(path).change(lambda old, number=number: old.added(entry(f"word{number}")))

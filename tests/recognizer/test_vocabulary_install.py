@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recognizer.acoustic_section import KINDS
 from recognizer.graph_archive import pack_graph
 from recognizer.graph_build import build_graph
 from recognizer.language_model import read_arpa
 from recognizer.model_pack import DEFAULT_PACK, ModelPack, install_graph, read_manifest, seal_manifest, write_graph
 from recognizer.vocabulary import Vocabulary, VocabularyEntry, VocabularyError
-from recognizer.vocabulary_install import VocabularySources, with_vocabulary
+from recognizer.vocabulary_install import VocabularySources, WordsNotTaken, takes_words, with_vocabulary
 from recognizer.vocabulary_settings import GraftSettings, VocabularySettings
 from recognizer.word_alignment import WordAligner
 from tests.builders.small_graphs import ARPA, LEXICON, PHONES, tiny_topology
+from tests.builders.small_packs import tiny_ctc_pack
 
 pytest.importorskip("kaldifst")
 
@@ -120,18 +123,68 @@ def test_processes_that_start_together_make_one_graph(folder: Path, tmp_path: Pa
     assert len(graphs(tmp_path)) == 1
 
 
-def test_damage_in_the_cache_is_told(folder: Path, tmp_path: Path) -> None:
+def _damage_pronunciations(grown: Path) -> None:
+    (grown / "said.json").write_text("[1]")
+
+
+def _lose_pronunciations(grown: Path) -> None:
+    (grown / "said.json").unlink()
+
+
+def _tear_arcs(grown: Path) -> None:
+    arcs = (grown / "arcs.npy").read_bytes()
+    (grown / "arcs.npy").unlink()
+    (grown / "arcs.npy").write_bytes(arcs[: len(arcs) // 2])
+
+
+def _leave_the_folder_only(grown: Path) -> None:
+    for path in grown.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage", [_damage_pronunciations, _lose_pronunciations, _tear_arcs, _leave_the_folder_only]
+)
+def test_what_is_damaged_in_the_cache_is_made_again(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
     pack = ModelPack.load(folder, tmp_path)
-    with_vocabulary(pack, sources("back"), tmp_path)
+    held = with_vocabulary(pack, sources("back"), tmp_path)
     (name,) = graphs(tmp_path)
-    (tmp_path / "graphs" / name / "said.json").write_text("[1]")
-    with pytest.raises(
-        VocabularyError, match=r"^The vocabulary's pronunciations in the cache folder are damaged\.$"
-    ):
+    damage(tmp_path / "graphs" / name)
+    again = with_vocabulary(pack, sources("back"), tmp_path)
+    assert again.graph.words == held.graph.words
+    assert np.array_equal(again.graph.arcs, held.graph.arcs), "processes that have the old one mapped keep it"
+    assert "is made again" in caplog.text
+    assert "back" not in caplog.text
+    assert graphs(tmp_path) == [name]
+
+
+def test_what_a_killed_process_left_in_the_cache_goes(folder: Path, tmp_path: Path) -> None:
+    pack = ModelPack.load(folder, tmp_path)
+    left = tmp_path / "graphs" / "unpacking-abc"
+    left.mkdir()
+    (left / "arcs.npy").touch()
+    with_vocabulary(pack, sources("back"), tmp_path)
+    assert not left.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) -> None:
+    pack = ModelPack.load(folder, tmp_path)
+    (tmp_path / "graphs" / ".lock").unlink()
+    (tmp_path / "graphs" / ".lock").mkdir()
+    with pytest.raises(VocabularyError, match=r"^The vocabulary was not put into the graph: Is a directory\.$"):
         with_vocabulary(pack, sources("back"), tmp_path)
-    (tmp_path / "graphs" / name / "arcs.npy").write_bytes(b"")
-    with pytest.raises(VocabularyError, match=r"^The vocabulary was not put into the graph: "):
+
+
+def test_a_pack_with_a_ctc_model_takes_no_words_and_says_so(tmp_path: Path) -> None:
+    pack = ModelPack.load(tiny_ctc_pack(tmp_path / "ctc"), tmp_path)
+    assert with_vocabulary(pack, VocabularySources(), tmp_path) is pack
+    with pytest.raises(WordsNotTaken) as refused:
         with_vocabulary(pack, sources("back"), tmp_path)
+    assert str(refused.value) == "The model tiny-ctc is of the kind onnx-ctc, which takes no words yet."
+    assert graphs(tmp_path) == []
+    assert [kind for kind in KINDS if not takes_words(kind)] == ["onnx-ctc"]
 
 
 @pytest.mark.slow
