@@ -192,6 +192,7 @@ def _recogniser(process: Process) -> None:
         weights=settings.recogniser.weights,
         second_pass=settings.second_pass,
         rescoring=settings.rescoring,
+        second_recogniser=settings.second_recogniser,
     )
     with told_in_one_sentence():
         pack = ModelPack.load(chosen_pack(wiring.folder, settings.engine))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +59,9 @@ class VoskRecogniser:
 
     def __init__(self, folder: Path) -> None:
         self.sample_rate_hz = _checked_rate(folder)
+        if "vosk" not in sys.modules and "kaldifst" in sys.modules:
+            # Both bring an OpenFst of their own; loaded second, libvosk hangs for ever.
+            raise VoskError("Vosk cannot be loaded into a process that has kaldifst loaded.")
         try:
             import vosk
         except (ImportError, OSError):  # OSError: its shared library cannot be loaded here

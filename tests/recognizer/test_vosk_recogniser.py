@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,13 @@ def test_a_model_that_vosk_cannot_read_is_told_in_one_sentence(
     with pytest.raises(VoskError, match=r"^The folder model holds no model that vosk can read\.$"):
         VoskRecogniser(laid_out(tmp_path / "model"))
     assert "no model" not in capfd.readouterr().err.replace("model.cc", "")
+
+
+def test_what_it_would_hang_beside_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kaldifst", sys)
+    monkeypatch.delitem(sys.modules, "vosk", raising=False)
+    with pytest.raises(VoskError, match=r"^Vosk cannot be loaded into a process that has kaldifst loaded\.$"):
+        VoskRecogniser(laid_out(tmp_path / "model"))
 
 
 @needs_vosk
