@@ -87,9 +87,9 @@ class Diarizer:
         Raises
         ------
         ModelPackError, AcousticModelError, SpeakerNetworkError
-            One of them cannot be used.
+            One of them cannot be used, or the pack's model is of another kind than ours.
         """
-        sources = PackSources.of(folder)
+        sources = PackSources.of(folder).with_own_network("To tell speakers apart")
         topology = HmmTopology.load(sources.acoustic, sources.phones)
         model = AcousticModel.load(sources.acoustic, float(read_manifest(folder)["acoustic_scale"]))
         return cls(SpeakerNetwork.load(), model, topology.silence_pdfs, settings)
@@ -139,12 +139,10 @@ class Diarizer:
 
     def _voices_of(self, rows: Float32, who: NDArray[Any], voices: Float32) -> Float32:
         """Return each voice from all that was given to it; what it was where nothing was."""
-        ends = np.array([len(rows)])
         again = []
         for voice in (0, 1):
             mine = (who == voice).astype(np.float32)
-            found = self._network.embeddings(rows, mine, np.array([0]), ends)[0]
-            again.append(found if mine.any() else voices[voice])
+            again.append(self._network.voice(rows, mine) if mine.any() else voices[voice])
         return np.stack(again)
 
 

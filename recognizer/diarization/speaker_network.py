@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from recognizer.log_mel import BINS, SHIFT_SAMPLES, log_mel
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 STACK: Final = 3
 """Feature frames (10 ms) stacked into one row."""
@@ -30,6 +31,7 @@ TAPS: Final = ((-1, 0, 1), (-2, 0, 2), (-3, 0, 3), (0,))
 MODEL_FILE: Final = Path(__file__).with_name("voices.npz")
 _LOUD_BELOW_PEAK: Final = 6.0
 _BLOCK_ROWS: Final = 4000
+_BLOCK_STRETCHES: Final = 2000
 _MARGIN_ROWS: Final = sum(max(taps) for taps in TAPS)
 _DEVIATION_FLOOR: Final = 1e-4
 
@@ -140,18 +142,45 @@ class SpeakerNetwork:
         first, last : int[stretches]
             Rows ``first`` up to ``last`` of each stretch; one without speech gets zeros.
         """
-        weighted = rows * weights[:, None]
-        total = _running(weights[:, None])
-        sums, squares = _running(weighted), _running(weighted * rows)
-        count = (total[last] - total[first])[:, 0]
+        found = [np.zeros((0, len(self.offset)), np.float32)]
+        for begin in range(0, len(first), _BLOCK_STRETCHES):
+            block = slice(begin, begin + _BLOCK_STRETCHES)
+            low, high = int(first[block].min()), int(last[block].max())
+            # Running sums take eight times a row's memory, so they are made for the rows of a block alone.
+            sums = _sums(rows[low:high], weights[low:high], first[block] - low, last[block] - low)
+            found.append(self._embedded(*sums))
+        return np.concatenate(found)
+
+    def voice(self, rows: Float32, weights: Float32) -> Float32:
+        """Return the embedding float32[size] of all of `rows` as one stretch."""
+        count, sums, squares = np.zeros(1), np.zeros((1, rows.shape[1])), np.zeros((1, rows.shape[1]))
+        for begin in range(0, len(rows), _BLOCK_ROWS):
+            some = rows[begin : begin + _BLOCK_ROWS].astype(np.float64)
+            weighted = some * weights[begin : begin + _BLOCK_ROWS, None]
+            count += weights[begin : begin + _BLOCK_ROWS].sum(dtype=np.float64)
+            sums += weighted.sum(axis=0)
+            squares += (weighted * some).sum(axis=0)
+        return np.asarray(self._embedded(count, sums, squares)[0], np.float32)
+
+    def _embedded(self, count: Float64, sums: Float64, squares: Float64) -> Float32:
+        """Return float32[n, size] of float64[n] weights, and float64[n, width] weighted sums of rows and of squares."""
         share = 1 / np.maximum(count, 1e-3)[:, None]
-        mean = (sums[last] - sums[first]) * share
-        variance = (squares[last] - squares[first]) * share - mean**2
+        mean = sums * share
+        variance = squares * share - mean**2
         pooled = np.concatenate((mean, np.sqrt(np.maximum(variance, 0) + _DEVIATION_FLOOR)), axis=1)
         found = pooled @ self.projection + self.offset
         found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
         found[count <= 0] = 0
         return np.asarray(found, np.float32)
+
+
+def _sums(
+    rows: Float32, weights: Float32, first: NDArray[Any], last: NDArray[Any]
+) -> tuple[Float64, Float64, Float64]:
+    """Return the weight of each stretch, the weighted sum of its rows, and that of their squares."""
+    weighted = rows * weights[:, None]
+    total, sums, squares = _running(weights[:, None]), _running(weighted), _running(weighted * rows)
+    return (total[last] - total[first])[:, 0], sums[last] - sums[first], squares[last] - squares[first]
 
 
 def _running(values: Float32) -> NDArray[np.float64]:

@@ -190,7 +190,11 @@ def test_rows_are_those_of_the_whole_whatever_the_blocks(
     assert len(whole) == len(features)
 
 
-def test_embeddings_are_those_of_the_stretch_alone(network: SpeakerNetwork) -> None:
+def test_embeddings_are_those_of_the_stretch_alone(
+    network: SpeakerNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognizer.diarization.speaker_network._BLOCK_STRETCHES", 3)
+    monkeypatch.setattr("recognizer.diarization.speaker_network._BLOCK_ROWS", 30)
     rng = np.random.default_rng(2)
     rows = np.abs(rng.standard_normal((100, len(network.projection) // 2))).astype(np.float32)
     weights = (rng.random(100) < 0.7).astype(np.float32)
@@ -204,6 +208,7 @@ def test_embeddings_are_those_of_the_stretch_alone(network: SpeakerNetwork) -> N
         pooled = np.concatenate((spoken.mean(0), np.sqrt(spoken.var(0) + 1e-4)))
         direct = pooled @ network.projection + network.offset
         np.testing.assert_allclose(one, direct / np.linalg.norm(direct), atol=1e-3)
+    np.testing.assert_allclose(network.voice(rows, weights), found[0], atol=1e-5)
 
 
 def test_spliced_rows_repeat_the_ends() -> None:
