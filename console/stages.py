@@ -176,11 +176,10 @@ def _capture(process: Process) -> None:
 
 def _recogniser(process: Process) -> None:
     from console.chosen_model import chosen_pack, told_in_one_sentence
-    from console.site_vocabulary import vocabulary_sources
+    from console.site_vocabulary import with_site_vocabulary
     from recognizer.model_pack import ModelPack
     from recognizer.recogniser import Recogniser, RecogniserSettings
     from recognizer.snapshot import SnapshotStore
-    from recognizer.vocabulary_install import with_vocabulary
     from recognizer.worker import RecogniserWorker
 
     wiring = process.wiring
@@ -196,12 +195,10 @@ def _recogniser(process: Process) -> None:
     )
     with told_in_one_sentence():
         pack = ModelPack.load(chosen_pack(wiring.folder, settings.engine))
-        try:
-            pack = with_vocabulary(pack, vocabulary_sources(wiring.folder, settings))
-            process.signs.tell("vocabulary", "")
-        except CallwardenError as error:  # words without it are better than none
-            logger.warning("Recognition goes on without the site's vocabulary: %s", error)
-            process.signs.tell("vocabulary", f"Recognition goes on without the site's vocabulary: {error}")
+        pack, why_without = with_site_vocabulary(pack, wiring.folder, settings)
+        if why_without:
+            logger.warning("%s", why_without)
+        process.signs.tell("vocabulary", why_without)
         recogniser = Recogniser.of_pack(pack, how)
     snapshots = SnapshotStore(wiring.folder.state / "recogniser.db", wiring.keys, wiring.clock)
     worker = RecogniserWorker(recogniser, snapshots, settings.recogniser, wiring.clock)

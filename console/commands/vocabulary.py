@@ -9,19 +9,22 @@ import msgspec
 import typer
 from rich.table import Table
 
-from console.chosen_model import chosen_pack, told_in_one_sentence
-from console.commands.options import ConfigOption, DataOption, JsonOption, operating_system_user, out, wire
+from console.chosen_model import ModelNotUsable, chosen_pack, told_in_one_sentence
+from console.commands.options import ConfigOption, DataOption, JsonOption, err, operating_system_user, out, wire
 from console.data_folder import DataFolder
-from console.settings import load_settings
+from console.settings import Settings, load_settings
 from console.site_vocabulary import vocabulary_file, vocabulary_sources
 from console.wiring import Wiring
 from events.audit_entry import Action
+from recognizer.model_pack import DEFAULT_PACK, PackSources
 from recognizer.vocabulary import DEFAULT_BOOST, HIGHEST_BOOST, Vocabulary, VocabularyEntry, VocabularyError
+from recognizer.vocabulary_install import takes_words
 
 app = typer.Typer(
     help="Words and phrases that recognisers must know: products, people, places.", no_args_is_help=True
 )
 _SHOWN = 20
+_MOST_BYTES = 16 << 20
 
 
 @app.command("add")
@@ -80,7 +83,7 @@ def add(
         )
     if len(entries) > _SHOWN:
         out.print(f"and {len(entries) - _SHOWN} more", highlight=False)
-    _tell(changed)
+    _tell(wiring, changed)
 
 
 @app.command("remove")
@@ -96,7 +99,7 @@ def remove(
         _record(wiring, changed, f"{len(texts)} entries removed")
     finally:
         wiring.close()
-    _tell(changed)
+    _tell(wiring, changed)
 
 
 @app.command("list")
@@ -108,11 +111,13 @@ def list_entries(data: DataOption, as_json: JsonOption = False, config: ConfigOp
     settings = load_settings(config)
     sources = vocabulary_sources(DataFolder.at(data), settings)
     kept = sources.vocabulary
+    without = _why_without(DataFolder.at(data), settings)
     if as_json:
         told = {
             "version": kept.version,
             "fingerprint": kept.fingerprint,
-            "in_recognisers": sources.fingerprint(),
+            "in_recognisers": None if without else sources.fingerprint(),
+            "why_not": without,
             "entries": [msgspec.to_builtins(entry) for entry in kept.entries],
         }
         print(msgspec.json.encode(told).decode())  # noqa: T201
@@ -130,14 +135,19 @@ def list_entries(data: DataOption, as_json: JsonOption = False, config: ConfigOp
         highlight=False,
         soft_wrap=True,
     )
+    _warn(without)
 
 
 def _entries_of(file: Path, boost: float) -> list[VocabularyEntry]:
     try:
-        lines = file.read_text("utf-8-sig").splitlines()
+        with file.open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
+        lines = data.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise VocabularyError(f"The file {file} cannot be read: {reason}.") from None
+    if len(data) > _MOST_BYTES:
+        raise VocabularyError(f"The file {file} is larger than {_MOST_BYTES >> 20} MiB.")
     entries = []
     for number, line in enumerate(lines, 1):
         text, *more = line.split("\t")
@@ -157,10 +167,9 @@ def _pronunciations(wiring: Wiring, entries: list[VocabularyEntry]) -> list[str]
     """How recognisers will say each entry, ways with commas between; empty where nobody can."""
     from recognizer.grapheme_to_phoneme import GraphemeToPhoneme
     from recognizer.lexicon import read_lexicon
-    from recognizer.model_pack import PackSources
     from recognizer.vocabulary_speech import Pronouncer
 
-    sources = PackSources.of(chosen_pack(wiring.folder, wiring.settings.engine))
+    sources = _dictionary(wiring)
     pronouncer = Pronouncer(read_lexicon(sources.lexicon, sources.phones), GraphemeToPhoneme.load())
     said = []
     for entry in entries:
@@ -171,10 +180,32 @@ def _pronunciations(wiring: Wiring, entries: list[VocabularyEntry]) -> list[str]
     return said
 
 
-def _check_phones(wiring: Wiring, entries: list[VocabularyEntry]) -> None:
-    from recognizer.model_pack import PackSources
+def _dictionary(wiring: Wiring) -> PackSources:
+    """Where words' phones come from: the pack in use, or, where it has none of them, the shipped one."""
+    sources = PackSources.of(chosen_pack(wiring.folder, wiring.settings.engine))
+    return sources if takes_words(sources.kind) else PackSources.of(DEFAULT_PACK)
 
-    known = set(PackSources.of(chosen_pack(wiring.folder, wiring.settings.engine)).phones[1:])
+
+def _why_without(data: DataFolder, settings: Settings) -> str:
+    """Why recognisers will start without the vocabulary, in one sentence; empty where they will not."""
+    try:
+        with told_in_one_sentence():
+            folder = chosen_pack(data, settings.engine)
+            kind = PackSources.of(folder).kind
+    except ModelNotUsable as error:
+        return str(error)
+    if takes_words(kind):
+        return ""
+    return f"The model in use, {folder.name}, is of the kind {kind} and takes no words yet: recognisers start without."
+
+
+def _warn(sentence: str) -> None:
+    if sentence:
+        err.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_phones(wiring: Wiring, entries: list[VocabularyEntry]) -> None:
+    known = set(_dictionary(wiring).phones[1:])
     given = {phone for entry in entries for way in entry.pronunciations for word in way for phone in word}
     if given - known:
         unknown = ", ".join(sorted(given - known)[:5])
@@ -188,10 +219,12 @@ def _record(wiring: Wiring, vocabulary: Vocabulary, what: str) -> None:
     )
 
 
-def _tell(vocabulary: Vocabulary) -> None:
+def _tell(wiring: Wiring, vocabulary: Vocabulary) -> None:
+    without = _why_without(wiring.folder, wiring.settings)
     out.print(
-        f"{len(vocabulary.entries)} entries, version {vocabulary.version}, fingerprint {vocabulary.fingerprint}; "
-        "recognisers take it up at their next start.",
+        f"{len(vocabulary.entries)} entries, version {vocabulary.version}, fingerprint {vocabulary.fingerprint}"
+        + ("." if without else "; recognisers take it up at their next start."),
         highlight=False,
         soft_wrap=True,
     )
+    _warn(without)

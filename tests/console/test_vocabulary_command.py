@@ -15,6 +15,7 @@ from console.settings import load_settings
 from console.site_vocabulary import vocabulary_file, vocabulary_sources
 from console.wiring import Wiring
 from events.audit_entry import Action
+from tests.builders.small_packs import tiny_ctc_pack
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -92,6 +93,78 @@ def test_what_cannot_be_done_is_said_in_one_sentence(run: Run, arguments: tuple[
     assert sentence in said
     assert said.count("\n") == 1
     assert "secretname" not in said
+
+
+def test_removing_is_all_or_nothing(run: Run) -> None:
+    assert run("add", "Zelle", "Northwind Energy")[0] == 0
+    status, _, said = run("remove", "zelle", "Nortwind")
+    assert status == 1
+    assert "1 of the 2 words or phrases" in said
+    assert len(json.loads(run("list", "--json")[1])["entries"]) == 2
+    status, printed, _ = run("remove", "NORTHWIND energy", "zelle")
+    assert status == 0
+    assert "0 entries, version 2" in printed
+    assert run("list")[1].startswith("0 entries, version 2")
+
+
+def test_a_changed_word_is_one_entry_still(run: Run) -> None:
+    run("add", "zelle")
+    assert run("add", "Zelle", "--boost", "6")[0] == 0
+    (entry,) = json.loads(run("list", "--json")[1])["entries"]
+    assert (entry["text"], entry["boost"]) == ("Zelle", 6.0)
+
+
+def test_json_for_programs_has_all_that_is_kept(run: Run) -> None:
+    run("add", "Nguyen Bank", "--pronunciation", "W IH N | B AE NG K", "--boost", "0.5")
+    told = json.loads(run("list", "--json")[1])
+    assert set(told) == {"version", "fingerprint", "in_recognisers", "why_not", "entries"}
+    assert (told["version"], told["why_not"], len(told["in_recognisers"])) == (1, "", 16)
+    assert told["entries"] == [
+        {"text": "Nguyen Bank", "boost": 0.5, "pronunciations": [[["W", "IH", "N"], ["B", "AE", "NG", "K"]]]}
+    ]
+
+
+def test_files_that_are_no_list_of_words_are_refused(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "words"
+    for content, sentence in (
+        (b"\xff\xfe\x00", "it is not UTF-8"),
+        (b"one\tfive", "Line 1 of the file"),
+        (b"# nothing\n\n", "There is no word to add."),
+        (b"a\x00b", "not made of letters"),
+        (b"one\t2\tQQ", "has no phone QQ"),
+    ):
+        file.write_bytes(content)
+        status, printed, said = run("add", "--from", str(file))
+        assert (status, printed) == (1, "")
+        assert sentence in said
+    assert "Is a directory" in run("add", "--from", str(tmp_path))[2]
+    assert "larger than 16 MiB" in run("add", "--from", "/dev/zero")[2], "a file without an end"
+    assert json.loads(run("list", "--json")[1])["version"] == 0
+
+
+def test_a_model_that_takes_no_words_is_told_where_somebody_would_expect_them(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kaldifst", reason="needs kaldifst: pip install 'callwarden[onnx]'")
+    tiny_ctc_pack(tmp_path / "data" / "models" / "tiny-ctc")
+    monkeypatch.setenv("CALLWARDEN_ENGINE__MODEL", "tiny-ctc")
+    told = "The model in use, tiny-ctc, is of the kind onnx-ctc and takes no words yet: recognisers start without."
+    sentence = f"{told}\n"
+    status, printed, said = run("add", "Northwind", "Nguyen", "--from", "/dev/null")
+    assert (status, said) == (0, sentence), "they are kept for the day when another model is chosen"
+    assert "Northwind: N AO R TH W IH N D" in printed
+    assert "next start" not in printed
+    assert "has no phone QQ" in run("add", "one", "--pronunciation", "QQ")[2]
+    status, printed, said = run("list")
+    assert (status, said) == (0, sentence)
+    assert "Northwind" in printed
+    told = json.loads(run("list", "--json")[1])
+    assert told["in_recognisers"] is None
+    assert f"{told['why_not']}\n" == sentence
+    monkeypatch.setenv("CALLWARDEN_ENGINE__MODEL", "nobody-has-this")
+    status, printed, said = run("list")
+    assert status == 0, "the words are there whatever becomes of the model"
+    assert "There is no model pack 'nobody-has-this'" in said
 
 
 def test_changes_are_audited_without_the_words(run: Run, tmp_path: Path) -> None:
