@@ -1,7 +1,8 @@
 """Legs of speech for the streaming benchmark: recorded sentences with pauses, and when each word of them ends.
 
 The sentences are real read speech through the simulated telephone line (`tests/golden/speech`, or every ``*.tsv`` of
-the folder in ``CALLWARDEN_SPEECH_SETS``, the first 40 of each); words' ends come from a forced alignment of the known text.
+the folder in ``CALLWARDEN_SPEECH_SETS``, the first 40 of each);
+words' ends come from a forced alignment of the known text.
 """
 
 from __future__ import annotations
