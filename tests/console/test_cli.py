@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import typer.main
 from rich.console import Console
 
 from console.call_view import print_call
 from console.cli import app, main
+from recognizer.evaluation.audio_file import read_audio
 from tests.builders.made_calls import made_call
 
 ROOT = Path(__file__).parent.parent.parent
@@ -88,11 +90,19 @@ def silent_wav(path: Path, rate: int = 8000, seconds: float = 1.0) -> Path:
     return path
 
 
+def two_voices_wav(path: Path) -> Path:
+    said = ("1993-147149-0016", "2086-149220-0021", "1993-147964-0001", "2086-149220-0026")
+    samples = np.concatenate([read_audio(ROOT / "tests" / "golden" / "speech" / f"{name}.wav") for name in said])
+    soundfile.write(path, samples, 8000, subtype="PCM_16")
+    return path
+
+
 @pytest.mark.slow
 def test_good_files_are_imported_and_bad_ones_refused_one_sentence_each(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
     silent_wav(folder / "good.wav")
+    two_voices_wav(folder / "two.wav")
     (folder / "empty.wav").write_bytes(b"")
     (folder / "corrupt.wav").write_bytes(b"RIFF\x10\x00\x00\x00WAVEjunk")
     (folder / "text.wav").write_text("this is no audio at all, only some words\n")
@@ -101,13 +111,20 @@ def test_good_files_are_imported_and_bad_ones_refused_one_sentence_each(run: Run
     assert status == 1
     assert lines["good.wav"]["document"]["state"] == "complete"
     assert lines["good.wav"]["document"]["duration_ms"] == 1000
+    assert lines["good.wav"]["document"]["speaker_turns"] == []
+    (told,) = lines["two.wav"]["document"]["speaker_turns"]
+    assert [turn["speaker"] for turn in told["turns"]][:2] == [0, 1]
+    status, shown, _ = run("show", lines["two.wav"]["call"], "--data", tmp_path / "data")
+    assert shown.index("Speaker A") < shown.index("Speaker B")
     for name in ("empty.wav", "corrupt.wav", "text.wav"):
         assert lines[name]["call"] is None
         assert lines[name]["refused"].endswith(".")
         assert name in said
-    again, printed, _ = run("import", folder / "good.wav", "--data", tmp_path / "data", "--json")
+    again, printed, _ = run("import", folder / "two.wav", "--data", tmp_path / "data", "--json")
     assert again == 0
-    assert json.loads(printed)["already_there"] is True
+    once_more = json.loads(printed)
+    assert once_more["already_there"] is True
+    assert once_more["document"]["speaker_turns"] == [told]
 
 
 def test_importing_nothing_is_said(run: Run, tmp_path: Path) -> None:

@@ -21,8 +21,11 @@ from events.transcript import SegmentStatus
 from tests.builders.browser import chromium, open_console, until
 from tests.builders.made_calls import made_call
 from tests.builders.made_console import MadeConsole, ServedConsole, served
+from tests.builders.mono_calls import mono_call
 
 pytestmark = pytest.mark.browser
+
+MONO = mono_call(14)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedConsole]:
     made = MadeConsole(tmp_path_factory.mktemp("console"), calls=6)
+    made.keep(MONO)
     with served(made) as console:
         yield console
     made.close()
@@ -150,6 +154,7 @@ PAGES = {
         "/search?q=refund+OR+return&severity=high&severity=low",
         "/search?q=nothing+here",
         "/calls/CALL",
+        "/calls/MONO",
         "/account",
     ),
     UserRole.SUPERVISOR: ("/live", "/alerts"),
@@ -167,7 +172,7 @@ def test_pages_fit_the_screen_and_can_be_read(
 ) -> None:
     page, errors = open_console(browser, console.url, role, color_scheme=scheme)
     for path in PAGES[role]:
-        page.goto(console.url + path.replace("CALL", console.made.calls[0].call))
+        page.goto(console.url + path.replace("CALL", console.made.calls[0].call).replace("MONO", MONO.call))
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 844})
             assert _overflow(page) <= 0, (path, width)
