@@ -5,6 +5,7 @@ Files, in the order in which a datum meets them:
 identity        who is spoken about: calls, legs, roles, record ids
 lifecycle       what happened to a call: started, legs, hold, ended
 audio           sealed blocks of G.711 or L16 payload on a call's timeline
+speaker_turns   who of two speakers spoke when on a leg that carries both
 transcript      words: raw segments, redacted segments, progress, ends
 finding         what a rule found, the alert it raised, who answered it
 recording       the bleeped recording that was kept

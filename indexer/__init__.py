@@ -6,6 +6,7 @@ worker          the stage: takes a call's records, puts its document once a batc
 fold            one record onto one document, in any order, any number of times
 index           the CallIndex protocol: what is stored, asked and answered
 summary         the few fields of a document that lists and filters need
+speaker_parts   who of two speakers on one leg said which words
 query_text      what a person types into the search box, as a tree
 retention       old calls leave the index, a step at a time
 rebuild         the index made anew from the log, beside a running indexer
