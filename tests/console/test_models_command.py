@@ -15,7 +15,9 @@ from console.data_folder import DataFolder
 from console.settings import EngineSettings, load_settings
 from console.wiring import Wiring
 from events.audit_entry import Action
-from recognizer.model_pack import CACHE_VARIABLE, DEFAULT_PACK, read_manifest
+from recognizer.language.arpa_file import read_arpa
+from recognizer.language.compact_model import pack as packed
+from recognizer.model_pack import CACHE_VARIABLE, DEFAULT_PACK, read_manifest, seal_manifest
 from tests.builders.small_packs import tiny_pack
 
 pytest.importorskip("kaldifst", reason="needs kaldifst: pip install 'callwarden[onnx]'")
@@ -83,6 +85,19 @@ def test_a_choice_stays_until_another_is_made(run: Run, tmp_path: Path, site_pac
     assert recorded(tmp_path) == [("model site-calls", "put to use")]
     # A setting goes before it.
     assert chosen_pack(data(tmp_path), EngineSettings(model=NAME)) == DEFAULT_PACK
+
+
+def test_language_models_for_rescoring_are_unpacked_before_anybody_waits_for_them(
+    run: Run, tmp_path: Path, site_pack: Path
+) -> None:
+    (site_pack / "big.lm").write_bytes(packed(read_arpa(site_pack / "model.arpa")))
+    seal_manifest(site_pack, {**read_manifest(site_pack), "rescoring_language_model": "big.lm"})
+    assert run("use", "site-calls")[0] == 0
+    assert len(list((tmp_path / "cache" / "language-models").glob("*/words.txt"))) == 2
+    (site_pack / "big.lm").write_bytes(b"no model")
+    seal_manifest(site_pack, read_manifest(site_pack))
+    status, _, told = run("use", "site-calls")
+    assert (status, "The pack's language model for rescoring cannot be used: " in told) == (1, True)
 
 
 def test_who_chooses_against_the_settings_is_told(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import lzma
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recognizer.language import compact_model
 from recognizer.language.arpa_file import write_arpa
 from recognizer.language.backoff_model import NEVER, BackoffModel
 from recognizer.language.compact_model import (
@@ -136,6 +140,46 @@ def test_damaged_bytes_are_refused_in_one_sentence() -> None:
         except CompactModelError:
             continue
         assert len(compact.suffix) == compact.level[-2]
+
+
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    return pack(train(TOKENS, WORDS, 3))
+
+
+def remade(data: bytes, place: int, change: Callable[[bytes], bytes]) -> bytes:
+    """Return a packed model with one of its chunks changed and well compressed."""
+    at, chunks = len(compact_model.MAGIC), []
+    while at < len(data):
+        (length,) = compact_model._LENGTH.unpack_from(data, at)
+        at += 4 + length
+        chunks.append(data[at - length : at])
+    plain = lzma.decompress(chunks[place], lzma.FORMAT_RAW, filters=compact_model._FILTERS)
+    quick = [{**compact_model._FILTERS[0], "preset": 0}]
+    chunks[place] = lzma.compress(change(plain), lzma.FORMAT_RAW, filters=quick)
+    return compact_model.MAGIC + b"".join(compact_model._LENGTH.pack(len(c)) + c for c in chunks)
+
+
+def test_levels_that_do_not_belong_to_the_n_grams_are_refused(whole: bytes) -> None:
+    model = unpacked(remade(whole, 0, lambda chunk: chunk))
+    assert model.words == WORDS
+    levels = model.level.tolist()
+    for wrong in ([1, *levels[1:]], [*levels[:2], levels[2] - 1, levels[3]], [*levels[:2], levels[2] + 1, levels[3]],
+                  levels[:2], [-levels[1], *levels[1:]], [*levels, levels[-1]]):  # fmt: skip
+        with pytest.raises(CompactModelError, match="damaged"):
+            unpacked(remade(whole, 0, lambda chunk, wrong=wrong: json.dumps({"level": wrong}).encode()))
+
+
+@pytest.mark.parametrize("place", [2, 4])
+def test_values_that_are_no_numbers_are_refused(whole: bytes, place: int) -> None:
+    with pytest.raises(CompactModelError, match="damaged"):
+        unpacked(remade(whole, place, lambda chunk: np.full(len(chunk) // 4, np.nan, np.float32).tobytes()))
+
+
+def test_a_model_that_unpacks_to_very_much_is_not_unpacked(whole: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact_model, "_MOST_CHUNK_BYTES", 1000)
+    with pytest.raises(CompactModelError, match="damaged"):
+        unpacked(remade(whole, 1, lambda chunk: chunk + bytes(10**6)))
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
