@@ -155,9 +155,9 @@ class ForcedAligner:
         Raises
         ------
         ModelPackError, LexiconError, AcousticModelError
-            The pack cannot be used.
+            The pack cannot be used, or its model is of another kind than ours.
         """
-        sources = PackSources.of(folder)
+        sources = PackSources.of(folder).with_own_network("To align a text")
         topology = HmmTopology.load(sources.acoustic, sources.phones)
         model = AcousticModel.load(sources.acoustic, float(read_manifest(folder)["acoustic_scale"]))
         return cls(model, topology, read_lexicon(sources.lexicon, sources.phones), settings, pronounce)
@@ -237,7 +237,7 @@ class ForcedAligner:
             more = ", ..." if len(missing) > _NAMED_WORDS else ""
             raise AlignmentError(
                 f"{len(missing)} of {len(words):,} words of the text have no pronunciation (word {named}{more}); "
-                "add them to the vocabulary, or correct the text."
+                "write them as they are said, in letters."
             )
         return [known[word] for word in words]
 

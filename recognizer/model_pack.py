@@ -81,6 +81,15 @@ class PackSources:
         language_model, lexicon, acoustic = (folder / name for name in names)
         return cls(language_model, lexicon, acoustic, tuple(manifest.get("phones", ())), section.kind)
 
+    def with_own_network(self, purpose: str) -> PackSources:
+        """Return these if the pack has a network of our own kind, which `purpose` needs; else raise ModelPackError."""
+        if self.kind != "tdnnf":
+            raise ModelPackError(
+                f"{purpose}, a model of the kind tdnnf is needed; the pack {self.acoustic.parent.name} has one of the "
+                f"kind {self.kind}."
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class ModelPack:

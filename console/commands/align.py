@@ -40,11 +40,22 @@ def align(
     audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="The recording: WAV, FLAC, OGG, MP3.")],
     text: Annotated[Path, typer.Argument(metavar="TEXT", help="What is said in it, UTF-8.")],
     channel: Annotated[
-        int | None, typer.Option("--channel", min=1, help="Which channel, from 1; needed where there are several.")
+        int | None,
+        typer.Option(
+            "--channel",
+            min=1,
+            help="The channel that the text was said in, from 1; needed where there are several.",
+        ),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
     model: Annotated[
-        Path, typer.Option("--model", metavar="DIR", help="Model pack.", show_default="the shipped one")
+        Path,
+        typer.Option(
+            "--model",
+            metavar="DIR",
+            help="Folder of a model pack of the kind tdnnf.",
+            show_default="the shipped one",
+        ),
     ] = DEFAULT_PACK,
 ) -> None:
     """Print when each word of a known text was said (also as CTM, Praat TextGrid, SRT subtitles or JSON).

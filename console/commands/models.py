@@ -24,7 +24,10 @@ from recognizer.model_pack import DEFAULT_PACK, ModelPackError, graph_installed,
 from recognizer.model_store import ModelStore, StoredPack
 from recognizer.rescoring_models import install_models
 
-app = typer.Typer(help="Model packs: what the recogniser runs on.", no_args_is_help=True)
+app = typer.Typer(
+    help="Model packs, which recognisers run on: see them, choose one, add one from elsewhere.",
+    no_args_is_help=True,
+)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A pack, see `callwarden models list`.")]
 
 
@@ -70,7 +73,10 @@ def card(name: NameArgument, data: DataOption) -> None:
 
 @app.command("use")
 def use(name: NameArgument, data: DataOption, config: ConfigOption = None) -> None:
-    """Recognise with this pack from the next start of the engine, or of its recognisers, on."""
+    """Recognise with this pack from the next start of the engine, or of its recognisers, on.
+
+    All its files are checked first, and what is compressed in it is unpacked once on this machine.
+    """
     wiring = wire(data, config)
     try:
         store = ModelStore(wiring.folder.models)
@@ -102,14 +108,24 @@ def use(name: NameArgument, data: DataOption, config: ConfigOption = None) -> No
 
 @app.command("add")
 def add(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A pack, or an ONNX model with its tokens.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A folder with a whole pack, or with one ONNX model and what its kind needs, such as tokens.txt.",
+        ),
+    ],
     data: DataOption,
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Of the pack.", show_default="the folder's")
+        str, typer.Option("--name", metavar="NAME", help="What to call the new pack.", show_default="the folder's")
     ] = "",
     base: Annotated[
         str,
-        typer.Option("--base", metavar="NAME", help="Whose dictionary, language model and confidence to take."),
+        typer.Option(
+            "--base",
+            metavar="NAME",
+            help="The pack whose dictionary and language model are taken where DIR has none, and whose confidence.",
+        ),
     ] = DEFAULT_PACK.name,
     config: ConfigOption = None,
 ) -> None:

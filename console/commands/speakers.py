@@ -35,7 +35,13 @@ def speakers(
     audio: Annotated[Path, typer.Argument(metavar="AUDIO", help="A recording with one channel and two speakers.")],
     form: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
     model: Annotated[
-        Path, typer.Option("--model", metavar="DIR", help="Model pack.", show_default="the shipped one")
+        Path,
+        typer.Option(
+            "--model",
+            metavar="DIR",
+            help="Folder of a model pack of the kind tdnnf.",
+            show_default="the shipped one",
+        ),
     ] = DEFAULT_PACK,
 ) -> None:
     """Print who speaks when in a mono recording of two parties (also as JSON or RTTM).
@@ -46,7 +52,8 @@ def speakers(
         channels = channels_of(audio)
         if channels != 1:
             raise CannotTell(
-                f"The recording has {channels} channels; each party's own channel is the better source."
+                f"The recording has {channels} channels, and speakers are told apart by voice where there is one only: "
+                "each party's own channel is the better source."
             )
         diarizer = Diarizer.of_pack(model)
         with err.status("listening"):

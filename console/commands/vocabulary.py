@@ -21,7 +21,8 @@ from recognizer.vocabulary import DEFAULT_BOOST, HIGHEST_BOOST, Vocabulary, Voca
 from recognizer.vocabulary_install import takes_words
 
 app = typer.Typer(
-    help="Words and phrases that recognisers must know: products, people, places.", no_args_is_help=True
+    help="Words and phrases that this site's recognisers must know: products, people, places.",
+    no_args_is_help=True,
 )
 _SHOWN = 20
 _MOST_BYTES = 16 << 20
@@ -31,18 +32,21 @@ _MOST_BYTES = 16 << 20
 def add(
     data: DataOption,
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT...", help="Words; a phrase in quotes.")
+        list[str] | None, typer.Argument(metavar="TEXT...", help='Words; a phrase in quotes: "Northwind Energy".')
     ] = None,
     boost: Annotated[
         float,
-        typer.Option("--boost", help=f"0 to {HIGHEST_BOOST:g}: how much likelier than the language model has it."),
+        typer.Option(
+            "--boost",
+            help=f"How much likelier than the language model has it, 0 to {HIGHEST_BOOST:g}; 3 is about twenty times.",
+        ),
     ] = DEFAULT_BOOST,
     pronunciations: Annotated[
         list[str] | None,
         typer.Option(
             "--pronunciation",
             metavar="PHONES",
-            help="How it is said, in CMUdict's phones, | between words; for one TEXT. May be given several times.",
+            help="How it is said, in CMUdict's phones, | between words; for one TEXT. Once for each way to say it.",
         ),
     ] = None,
     file: Annotated[
@@ -50,15 +54,16 @@ def add(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="One entry a line: text, then, after tabs, boost and pronunciation if any.",
+            help="A file, one entry a line: text, then, after tabs, boost and pronunciation if any; # begins a remark.",
         ),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Add words or phrases, or change those that are there; recognisers know them from their next start on.
 
-    Without a pronunciation, words are said as the dictionary has them, else as they are spelled; capitals may be
-    spelled letter by letter (ISA). Nothing is added if one entry cannot be used.
+    Without a pronunciation, words are said as the dictionary has them, else as their spelling suggests.
+
+    Capitals may also be said letter by letter (ISA). Nothing is added if one entry cannot be used.
     """
     ways = tuple(pronunciations or ())
     if ways and len(texts or ()) != 1:
@@ -92,7 +97,7 @@ def remove(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Words; a phrase in quotes.")],
     config: ConfigOption = None,
 ) -> None:
-    """Remove words or phrases."""
+    """Remove words or phrases, in capitals or not; nothing is removed if one of them is not there."""
     wiring = wire(data, config)
     try:
         changed = vocabulary_file(wiring.folder).change(lambda kept: kept.removed(*texts))

@@ -187,6 +187,16 @@ def test_a_pack_with_a_ctc_model_takes_no_words_and_says_so(tmp_path: Path) -> N
     assert [kind for kind in KINDS if not takes_words(kind)] == ["onnx-ctc"]
 
 
+def test_a_hybrid_model_takes_words_as_our_own_does(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    (folder / "acoustic.npz").rename(folder / "hybrid.npz")
+    (folder / "acoustic.onnx").write_bytes(b"nobody runs it")
+    section = {"kind": "onnx-hybrid", "file": "acoustic.onnx"}
+    seal_manifest(folder, {**manifest, "format": 2, "acoustic": section, "acoustic_model": "acoustic.onnx"})
+    grown = with_vocabulary(ModelPack.load(folder, tmp_path), sources("back"), tmp_path)
+    assert grown.graph.words[-1] == "back"
+
+
 @pytest.mark.slow
 def test_ten_thousand_words_and_phrases(folder: Path, tmp_path: Path) -> None:
     """Built within the test's time, and no larger than the words themselves need."""
