@@ -14,6 +14,9 @@ call_page        officer: one call and its export
 transcript_view  words with their times, findings and placeholders
 waveform         the picture of a call
 playback         officer: the recording in pieces
+live_turn        one utterance of a call in progress, as it was spoken and for reading
+live_call        what is known of one call in progress
+live_messages    what open live pages are told, and its form on the wire
 live_feed        calls in progress and alerts, tailed from the event log
 live_pages       supervisor: calls in progress and their streams
 alert_pages      supervisor: alerts and answers
@@ -22,5 +25,5 @@ audit_proof      auditor: checkpoints, verification, exports
 administration   administrator: users, health
 operations       /healthz and /metrics
 render           templates/, and how times, names and numbers are written
-static/          one style sheet, two scripts, nothing from elsewhere
+static/          one style sheet, three scripts, nothing from elsewhere
 """

@@ -5,8 +5,9 @@ rules, redaction and search go on with the raw words. Redacted words may be give
 ``[CARD_NUMBER]`` stay what they are.
 
 In the order in which a word meets them: ``reading_token`` (what comes out), ``number_grammar`` (spoken numbers),
-``amounts``, ``calendar``, ``digit_strings``, ``letters`` and ``addresses`` (rules that write some words in another
-way), ``written_form`` (all of them over a segment), ``sentence_features`` and ``sentence_model`` (a small linear model
-that places commas, full stops, question marks and capitals), ``reading`` (one segment from words to tokens),
-``profanity`` (masking for display, off by default). Beforehand: ``training_text`` and ``train`` make the model.
+``amounts``, ``dates``, ``digit_strings``, ``letters`` and ``addresses`` (rules that write some words in another way),
+``open_end`` (words of which more will follow), ``written_form`` (all rules over a segment), ``sentence_features`` and
+``sentence_model`` (a small linear model that places commas, full stops, question marks and capitals), ``reading`` (one
+segment from words to tokens), ``settled`` (what is certain of one that is being spoken), ``profanity`` (masking for
+display, off by default). Beforehand: ``training_text`` and ``train`` make the model.
 """
