@@ -56,7 +56,7 @@ class RecogniserSettings:
     search: BeamSearchSettings = field(default_factory=BeamSearchSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     partials: PartialSettings = field(default_factory=PartialSettings)
-    weights: WeightForm = "as-shipped"
+    weights: WeightForm = "int8"
     settle_margin_ms: int = 480
     carried_frames: int = 8
     keep_lattice: bool = False

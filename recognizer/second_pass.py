@@ -25,13 +25,14 @@ class SecondPassSettings:
     Attributes
     ----------
     below_confidence : float
-        Utterances whose words' mean confidence is below it; 0: none, 1: all.
+        Utterances whose words' mean confidence is below it; 0: none, 1: all. On the development speakers 0.9 gains all
+        that 1 does.
     beam, lattice_beam, max_active
         Of the second search. A beam that is not wider than the first one's: there is none, and the lattice of the
         first search is rescored. On the development speakers 15 instead of 12 saved less than 0.1 % of the words.
     """
 
-    below_confidence: float = 0.0
+    below_confidence: float = 0.9
     beam: float = 12.0
     lattice_beam: float = 6.0
     max_active: int = 20_000

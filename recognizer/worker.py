@@ -60,7 +60,7 @@ class RecogniserWorkerSettings:
     progress_every_ms: int = 500
     partials_within_ms: int = 3000
     silent_h: float = 2.0
-    weights: WeightForm = "as-shipped"
+    weights: WeightForm = "int8"
 
     def __post_init__(self) -> None:
         if self.progress_every_ms <= 0 or self.partials_within_ms < 0 or self.silent_h <= 0:
