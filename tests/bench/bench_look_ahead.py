@@ -87,7 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.bench_look_ahead")
     parser.add_argument("--packs", type=Path, nargs="+", default=[], help="other packs, for their words")
     parser.add_argument("--legs", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=20.0, help="audio per leg")
+    parser.add_argument("--seconds", type=float, default=60.0, help="audio per leg")
     given = parser.parse_args()
     beside = [Path(folder) for folder in os.environ.get(VARIABLE, "").split(":") if folder]
     pack = ModelPack.load()

@@ -1,6 +1,6 @@
 """How many live legs a core carries, how soon their words and segments come, and what a leg costs, part by part.
 
-Run as ``python -m tests.bench.bench_streaming [--legs 20 40 ...] [--seconds S]``; prints tables, writes
+Run as ``python -m tests.bench.bench_streaming [--legs 20 40 ...] [--seconds S] [--others]``; prints tables, writes
 build/bench/streaming.json. With ``CALLWARDEN_SPEECH_SETS`` (a folder of test sets) it speaks other sentences than the
 sixteen committed ones. All of it is simulated telephone speech.
 
@@ -167,7 +167,7 @@ def live_row(name: str, count: int, load: Load) -> dict[str, Any]:
     return row
 
 
-def live_rows(pack: ModelPack, counts: Sequence[int], seconds: float) -> list[dict[str, Any]]:
+def live_rows(pack: ModelPack, counts: Sequence[int], seconds: float, others: bool) -> list[dict[str, Any]]:
     spoken = sentences(pack)
     shipped = {form: Recogniser.of_pack(pack, RecogniserSettings(weights=form)) for form in FORMS}
     for recogniser in shipped.values():  # compiles, maps the graph
@@ -177,8 +177,11 @@ def live_rows(pack: ModelPack, counts: Sequence[int], seconds: float) -> list[di
         lines = legs(spoken, count, seconds, seed=1)
         for form, recogniser in shipped.items():
             rows.append(live_row(f"shipped, {form}", count, simulate(recogniser, lines)[0]))
-            one_by_one = simulate(recogniser, lines, most_records=1)[0]
-            rows.append(live_row(f"shipped, {form}, one by one", count, one_by_one))
+            if others:
+                one_by_one = simulate(recogniser, lines, most_records=1)[0]
+                rows.append(live_row(f"shipped, {form}, one by one", count, one_by_one))
+        if not others:
+            continue
         model = AcousticModel.load(pack.acoustic_model, pack.acoustic_scale)
         for form in FORMS:
             recogniser = Recogniser.of_pack(pack)
@@ -200,7 +203,10 @@ def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--legs", type=int, nargs="+", default=[20, 40], help="live legs on one core")
-    parser.add_argument("--seconds", type=float, default=20.0, help="audio per leg")
+    parser.add_argument("--seconds", type=float, default=60.0, help="audio per leg")
+    parser.add_argument(
+        "--others", action="store_true", help="legs not heard together, and the network `live`, too"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/bench/streaming.json"))
     options = parser.parse_args()
     console = Console(width=max(120, Console().width))
@@ -240,7 +246,7 @@ def main() -> int:
             ],
         )
     )
-    live = live_rows(pack, options.legs, options.seconds)
+    live = live_rows(pack, options.legs, options.seconds, options.others)
     console.print(
         table(
             "Live legs on one core, ms P50 / P95",

@@ -116,7 +116,8 @@ def streaming(found: Figures) -> list[Section]:
             ("network", "legs", "of the core", "word, ms P50 / P95", "final", "silence", "stable words changed"), live,
             "Word: from its end to its first appearance in a partial. Final: from the endpoint decision to the final "
             "segment. Silence: what made the endpoint. All computing is real, the clock is simulated; sealing "
-            f"and the log's write are left out. `live` is random: 3.5 million parameters, 120 ms of future. {SPEECH}.",
+            f"and the log's write are left out. `live` is random: 3.5 million parameters, 120 ms of future. "
+            f"{found.number('seconds_per_leg'):.0f} s a leg, {SPEECH}.",
         ),
         Section(
             "One leg heard alone, 8 bits", ("part", "CPU s per s", "share"), parts,

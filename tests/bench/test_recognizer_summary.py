@@ -68,6 +68,7 @@ FOUND: dict[str, Json] = {
     },
     "streaming": {
         "memory_per_leg_mib": 4.2,
+        "seconds_per_leg": 60.0,
         "parts": {"features": 0.0003, "network": 0.0007, "search and the rest": 0.0061, "all": 0.0071},
         "networks": [{
             "network": "shipped, int8", "weights_mib": 2.5, "activations_kib": 160.0, "look_ahead_ms": 150,
