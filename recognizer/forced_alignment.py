@@ -54,7 +54,7 @@ class AlignmentSettings:
     beam: float = 200.0
     widest_beam: float = 1000.0
     unwritten: bool = True
-    unwritten_cost: float = 2.5
+    unwritten_cost: float = 2.0
     unwritten_entry_cost: float = 12.0
 
     def __post_init__(self) -> None:

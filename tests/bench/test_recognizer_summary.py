@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -375,8 +373,7 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> Non
 
     class Interrupting(Scripted):
         def reason(self, quick: bool) -> str | None:
-            os.kill(os.getpid(), signal.SIGINT)
-            return None
+            raise KeyboardInterrupt
 
     first = Scripted("first", module=("json.tool", str(source), str(tmp_path / "first.json")))
     assert not measure_all([first, Interrupting("second"), first], False, [], tmp_path)

@@ -95,7 +95,10 @@ def test_our_own_export_recognises_as_the_pack_it_came_from(
     pack = ModelPack.load(store.find("exported").folder, tmp_path / "cache")
     rng = np.random.default_rng(1)
     audio = (rng.normal(0, 0.05, 48_000) * np.repeat(rng.integers(0, 2, 30), 1600)).astype(np.float32)
-    ours = heard(RecognitionSession(Recogniser.of_pack(ModelPack.load(base, tmp_path / "cache"))), audio, 800)
+    exact = RecogniserSettings(weights="float32")
+    ours = heard(
+        RecognitionSession(Recogniser.of_pack(ModelPack.load(base, tmp_path / "cache"), exact)), audio, 800
+    )
     theirs = heard(RecognitionSession(Recogniser.of_pack(pack)), audio, 800)
     assert ours
     assert [(u.text, u.first_sample, u.end_sample) for u in theirs] == [
