@@ -52,6 +52,7 @@ def run_one(planned: PlannedBench, quick: bool, folder: Path) -> dict[str, Any]:
     arguments = planned.command(quick)
     (folder / f"{planned.name}.json").unlink(missing_ok=True)  # no old figures in a new run
     began, at = time.monotonic(), datetime.datetime.now(datetime.UTC)
+    load = os.getloadavg()[0]
     process = subprocess.Popen([sys.executable, "-m", *arguments])
     try:
         status = process.wait()
@@ -64,6 +65,7 @@ def run_one(planned: PlannedBench, quick: bool, folder: Path) -> dict[str, Any]:
         "began": at.strftime("%Y-%m-%d %H:%M UTC"),
         "seconds": round(time.monotonic() - began, 1),
         "status": status,
+        "load": load,
         "quick": quick,
     }
 
@@ -89,7 +91,6 @@ def measure_all(plan: Sequence[PlannedBench], quick: bool, only: Sequence[str], 
         "machine": machine.described(),
         "commit": commit(),
         "sets": [table.stem for table in tables()],
-        "other_load": os.getloadavg()[0],
         "seconds": 0.0,
         "benches": notes,
     }
@@ -97,9 +98,9 @@ def measure_all(plan: Sequence[PlannedBench], quick: bool, only: Sequence[str], 
         for number, planned in enumerate(chosen, 1):
             print(f"\n== {number} of {len(chosen)}: {planned.name} ({time.monotonic() - began:.0f} s)", flush=True)
             notes[planned.name] = run_one(planned, quick, folder)
-            run["seconds"] = time.monotonic() - began
             order = [each.name for each in plan if each.name in notes]
             run["benches"] = {name: notes[name] for name in order}
+            run["seconds"] = sum(note.get("seconds", 0.0) for note in notes.values())
             path.write_text(json.dumps(run, indent=2) + "\n", "utf-8")
     except KeyboardInterrupt:
         print("\nInterrupted; the summary is made from what there is.", file=sys.stderr)

@@ -145,7 +145,8 @@ def as_markdown(summary: Summary) -> str:
         ]
     for name, sections in summary.parts:
         note = run.at("benches", name)
-        told = f"`{note.text('command')}`, {note.number('seconds'):.0f} s, begun {note.text('began')}"
+        told = f"`{note.text('command')}`, {note.number('seconds'):.0f} s, begun {note.text('began')}, "
+        told += f"when {note.number('load'):.1f} processes had been running on average"
         if note.number("status"):
             told += f"; it ended with status {note.number('status'):.0f}"
         for i, section in enumerate(sections):
@@ -167,8 +168,7 @@ def _heading(run: Figures) -> str:
         f"{quick}`{run.text('command')}` on {machine.number('cores'):.0f} cores of {machine.text('processor')}, "
         f"{machine.number('memory_gb'):.0f} GB, Python {machine.text('python')}, one benchmark after the other, "
         f"{run.number('seconds') / 60:.0f} minutes in all. All speech is {SPEECH}. "
-        f"Sets: {', '.join(each.text() for each in run.rows('sets'))}. Source: {run.text('commit')}. When it began, "
-        f"{run.number('other_load'):.1f} other processes were running on average."
+        f"Sets: {', '.join(each.text() for each in run.rows('sets'))}. Source: {run.text('commit')}."
     )
 
 
@@ -194,8 +194,8 @@ def print_summary(summary: Summary) -> None:
         console.print(sentence, markup=False)
 
 
-def write(summary: Summary, folder: Path) -> None:
-    (folder / "recognizer.md").write_text(as_markdown(summary), "utf-8")
+def write(summary: Summary, document: str, folder: Path) -> None:
+    (folder / "recognizer.md").write_text(document, "utf-8")
     told = {
         "run": summary.run,
         "goals": [{**asdict(goal), "met": goal.met} for goal in summary.goals],
@@ -209,11 +209,12 @@ def write(summary: Summary, folder: Path) -> None:
 def main(folder: Path = FOLDER) -> int:
     try:
         summary = summarised(folder)
+        document = as_markdown(summary)
     except MissingFigureError as error:
         print(f"There is no summary: {error} Run make bench-recognizer first.")
         return 1
     print_summary(summary)
-    write(summary, folder)
+    write(summary, document, folder)
     return int(bool(summary.missing))
 
 

@@ -174,11 +174,12 @@ def run_note() -> Json:
         "began": "2030-01-02 03:04 UTC",
         "seconds": 71.0,
         "status": 0,
+        "load": 0.25,
         "quick": False,
     }
     return {
         "quick": False, "command": "make bench-recognizer", "machine": machine, "commit": "414c4d9",
-        "sets": ["own-calls"], "other_load": 0.2, "seconds": 1320.0, "benches": {name: dict(bench) for name in FOUND},
+        "sets": ["own-calls"], "seconds": 1320.0, "benches": {name: dict(bench) for name in FOUND},
     }  # fmt: skip
 
 
@@ -261,6 +262,7 @@ def test_the_summary_holds_what_was_measured(tmp_path: Path) -> None:
     ):
         assert line in told.splitlines()
     assert "22 minutes in all" in told
+    assert "begun 2030-01-02 03:04 UTC, when 0.2 processes had been running on average." in told
     assert "2 cores of AMD EPYC, 24 GB" in told.replace("\n", " ")
     assert "simulated telephone speech" in told
     headings = [line for line in told.splitlines() if line.startswith("## ")]
@@ -333,6 +335,11 @@ def test_without_a_run_there_is_no_summary(tmp_path: Path, capsys: pytest.Captur
     assert recognizer_summary.main(tmp_path) == 1
     assert "Run make bench-recognizer first." in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+    note = run_note()
+    del note["machine"]["cores"]
+    assert recognizer_summary.main(written(tmp_path, FOUND, note)) == 1
+    assert "recognizer-run.json has no figure machine/cores." in capsys.readouterr().out
+    assert not (tmp_path / "recognizer.md").exists()
 
 
 @dataclass(frozen=True)
