@@ -117,7 +117,7 @@ PLAN = (
     PlannedBench("perplexity"),
     PlannedBench("language", quick=("--sentences", "1000")),
     PlannedBench("vocabulary", _vocabulary, ("--boosts", "3")),
-    PlannedBench("pronunciations", quick=None, too_long="training takes a minute and more"),
+    PlannedBench("pronunciations"),
 )  # fmt: skip
 
 CHOSEN_WITH = {VARIABLE: "test sets", CORPORA: "recordings", TEXTS: "held-out texts"}

@@ -395,8 +395,9 @@ def test_what_is_lacking_names_the_command_that_provides_it(
     assert "make bench-recognizer CALLWARDEN_CORPORA=FOLDER" in (alignment.reason(quick=False) or "")
     monkeypatch.setenv("CALLWARDEN_CORPORA", str(tmp_path))
     assert alignment.lacks[0]() is None
-    (slow,) = (planned for planned in PLAN if planned.quick is None)
-    assert "left out of the quick run" in (slow.reason(quick=True) or "")
+    slow = PlannedBench("slow", quick=None, too_long="it takes an hour")
+    assert slow.reason(quick=True) == "It is left out of the quick run: it takes an hour."
+    assert slow.reason(quick=False) is None
 
 
 def test_no_folder_of_the_machine_is_told() -> None:
