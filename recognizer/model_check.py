@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -85,7 +86,11 @@ def check_here(what: str, folder: Path) -> Checked:
         raise ModelRefused("The model takes more memory than it is allowed.") from None
     except KeyError as error:
         raise ModelRefused(f"The model lacks {error}.") from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise ModelRefused("The model takes more memory than it is allowed.") from None
+        raise ModelRefused(str(error)) from None
+    except ValueError as error:
         raise ModelRefused(str(error)) from None
 
 
