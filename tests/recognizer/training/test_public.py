@@ -147,7 +147,21 @@ def build_mirrors(mirrors: Path) -> None:
         },
         "RomansWorks/AIND-VUI-Capstone-DS": {
             f"{_LIBRI}/{speaker}/1/{speaker}-1.trans.txt": f"{speaker}-1-0000 WORDS OF A BOOK\n".encode()
-            for speaker in (84, 251, 422, 777, 1462, 1919, 1993, 174)
+            for speaker in (84, 251, 422, 777, 1462, 1919, 1993, 174, 3752)
+        },
+        "carlosfranzreb/spkanon_eval": {
+            f"tests/data/LibriSpeech/dev-clean-2/{speaker}/1/{speaker}-1-0000.flac": tone(kind="FLAC")
+            for speaker in (84, 174, 3752)
+        },
+        "zhangrui0712/Voice-Age": {
+            f"LibriSpeech/train-clean-5/{speaker}/1/{speaker}-1-{number:04d}.flac": tone(kind="FLAC")
+            for speaker, number in ((19, 0), (32, 0), (84, 7))
+        }
+        | {
+            f"LibriSpeech/train-clean-5/{speaker}/1/{speaker}-1.trans.txt": (
+                f"{speaker}-1-0000 OF THE SMALL PART\n{speaker}-1-0007 NOT THIS\n".encode()
+            )
+            for speaker in (19, 32, 84)
         },
         "Walleclipse/Deep_Speaker-speaker_recognition_system": {
             f"{_SAMPLES}/{speaker}/1/{speaker}-1-{number:04d}.wav": tone()
@@ -246,11 +260,13 @@ def test_every_row_of_the_table_gives_its_recordings(whole: tuple[Path, Gathered
         ("speechocean762", "dev", "speechocean762-0104", "kate too", 16000),
         ("speechocean762", "test", "speechocean762-1040", "a child", 16000),
         ("librispeech-dev-clean", "train", "librispeech-174", "words of a book", 16000),
+        ("librispeech-dev-clean", "train", "librispeech-3752", "words of a book", 16000),
         ("librispeech-dev-clean", "dev", "librispeech-1993", "words of a book", 16000),
         ("librispeech-dev-clean", "test", "librispeech-422", "words of a book", 16000),
         ("librispeech-dev-clean", "test", "librispeech-777", "words of a book", 16000),
         ("librispeech-train-clean-100", "train", "librispeech-19", "one more", 16000),
         ("librispeech-train-clean-100-many", "train", "librispeech-26", "the pieces end", 16000),
+        ("librispeech-train-clean-5", "train", "librispeech-32", "of the small part", 16000),
         ("librispeech-test-other", "test", "librispeech-367", "asked jean", 16000),
         ("fsdd", "train", "fsdd-jackson", "seven", 8000),
         ("fsdd", "test", "fsdd-theo", "seven", 8000),
@@ -280,7 +296,10 @@ def test_every_row_of_the_table_gives_its_recordings(whole: tuple[Path, Gathered
 def test_what_is_left_out_is_counted_with_its_reason(whole: tuple[Path, Gathered]) -> None:
     _, gathered = whole
     held_out = "a speaker of the test sets (held out)"
-    assert gathered.left_out["librispeech-dev-clean", held_out] == 4
+    assert gathered.left_out["librispeech-dev-clean", held_out] == 5
+    assert gathered.left_out["librispeech-dev-clean", "a duplicate"] == 1
+    assert gathered.left_out["librispeech-train-clean-5", held_out] == 1
+    assert gathered.left_out["librispeech-train-clean-5", "a duplicate"] == 1
     assert gathered.left_out["librispeech-train-clean-100", held_out] == 2
     assert gathered.left_out["librispeech-train-clean-100-many", held_out] == 1
     assert gathered.left_out["speechocean762", held_out] == 1
@@ -351,7 +370,7 @@ def test_the_same_mirrors_give_the_same_bytes(whole: tuple[Path, Gathered], mirr
 def test_the_summary_names_hours_licences_states_and_what_was_left_out(whole: tuple[Path, Gathered]) -> None:
     page = summary(whole[1])
     assert "| an4 | test | 1 | 0.00 | 1 | 2 | verbatim | 16000 | BSD-style (CMU AN4) |" in page
-    assert "| librispeech-dev-clean | a speaker of the test sets (held out) | 4 |" in page
+    assert "| librispeech-dev-clean | a speaker of the test sets (held out) | 5 |" in page
     state = whole[1].states["sands-lab/SIDCo"]
     assert f"| sands-lab/SIDCo | {state} | the table was made for {COMMITS['sands-lab/SIDCo']} |" in page
 
