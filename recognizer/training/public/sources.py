@@ -85,14 +85,20 @@ COMMITS: Final[Mapping[str, str]] = {
     "PrernaSocity/lj_speech_dataset_part_1": "328134a60409b5d1060f411fde6fa0eb20b22150",
     "RomansWorks/AIND-VUI-Capstone-DS": "81dd7b925d0c8643e68e76018187115b8d32af0f",
     "Uskur/Asterisk-TTS": "88017a73da0ab37db9573260f072a439502c9906",
+    "Venkateshbhakthavat/Project-Discussion": "79e7b2c9a86d7c3c8aeeb12d5335661b4a848d4f",
     "Walleclipse/Deep_Speaker-speaker_recognition_system": "b975516d368eeac745e8f5270740ef277b88a8af",
     # Branch ctc; the branch that a clone checks out never held the recordings.
     "avgaydashenko/speech-recognition-hw": "68ae13611fe455889a813d130847129024c44f2b",
     "carlosfranzreb/spkanon_eval": "dd0c89909b4d2f4a68192a4928d65b1996fd1018",
+    "chetan6361/Speaker-Identification-using-voice-recognition-and-age-prediction": (
+        "eae703abce04d7c63ed836d252e9086791ca0ab5"
+    ),
     "cricketclub/gridspace-stanford-harper-valley": "",
     "facebookresearch/fbai-speech": "43cdb3ca9644a755d5c6cc55cbcc91132f85ed44",
     "felixbastian/Speaker_partition_module": "c2c3a432e784513db56389a2c0a9983953a5f572",
+    "fsta-fo/voice-age-prediction": "566ecc904ed2a057f906d58606703c59ce1ad858",
     "jimbozhang/speechocean762": "613968e3b0b789fc33936fb5eba1973176ba7d11",
+    "korliu/whisper": "d03c14561ed7e5e354d76259a7606df7b6e68b0c",
     "manashmandal/DeadSimpleSpeechRecognizer": "881b36a63bc9d449f60bc83ebcd2e7c5209a4761",
     "omnilingo/rsample-100-cv-corpus-6.1-2020-12-11": "6785f863fec9770151abfe50a5e3e3787fd20ba2",
     "proger/flaky-librispeech": "1a9c1e96eb83e8de856c10b72d982982612e11b0",
@@ -129,6 +135,15 @@ def _common_voice(archive: str, folder: str, clips: str) -> Source:
     return Source(
         "commonvoice", archive, "CC0-1.0", f"{folder}{clips}", _CLIP, "commonvoice",
         transcripts=(Transcripts(f"{folder}validated\\.tsv", said.common_voice_rows),),
+    )  # fmt: skip
+
+
+def _common_voice_first(archive: str, folder: str) -> Source:
+    """Return the row of clips of Common Voice's first release (2017); `folder` is a regular expression."""
+    return Source(
+        "commonvoice-first", archive, "CC0-1.0", "", rf"{folder}(?P<utterance>cv-valid-test/sample-\d+)\.mp3",
+        "commonvoice",
+        transcripts=(Transcripts(r"cv-valid-test\.csv", said.common_voice_first_rows),),
     )  # fmt: skip
 
 
@@ -228,7 +243,21 @@ SOURCES: Final = (
     _common_voice("shubhra-cv/18", "cv-corpus-18.0-delta-2024-06-14/en/", "validated_clips/"),
     _common_voice("shubhra-cv/19", "cv-corpus-19.0-delta-2024-09-13/en/", "validated_clips/"),
     _common_voice("puri-gagan/speechdataset", "", "clips/"),
+    _common_voice("korliu/whisper", "dataset/", "clips/"),
     _common_voice("omnilingo/rsample-100-cv-corpus-6.1-2020-12-11", "en/", "clips/"),
+    _common_voice_first("Venkateshbhakthavat/Project-Discussion", ""),
+    _common_voice_first(
+        "chetan6361/Speaker-Identification-using-voice-recognition-and-age-prediction", "cv-valid-test/"
+    ),
+    Source(
+        # Clips of the same slice that too few had listened to: the table with their sentences is not at hand.
+        "commonvoice-untranscribed", "korliu/whisper", "CC0-1.0",
+        "dataset/clips/", _CLIP, "commonvoice", TranscriptKind.NONE, split="untranscribed",
+    ),
+    Source(
+        "commonvoice-untranscribed", "fsta-fo/voice-age-prediction", "CC0-1.0",
+        "mp3_files/", _CLIP, "commonvoice", TranscriptKind.NONE, split="untranscribed",
+    ),
     Source(
         "ljspeech", "PrernaSocity/lj_speech_dataset_part_1", "public domain",
         "LJSpeech-1.1/wavs/", r"(?P<utterance>LJ\d{3}-\d{4})\.wav", "ljspeech", speaker="lj",

@@ -119,6 +119,20 @@ def common_voice_rows(path: str, text: str) -> Lines:
             yield name.removesuffix(".mp3"), Said(sentence if accepted else "", client[:_CLIENT_LETTERS])
 
 
+def common_voice_first_rows(path: str, text: str) -> Lines:
+    """The tables of Common Voice's first release (2017), which name no speakers; the votes count as above."""
+    csv.field_size_limit(1 << 20)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error:
+        return
+    for row in rows:
+        name, sentence = row.get("filename"), row.get("text")
+        up, down = row.get("up_votes") or "0", row.get("down_votes") or "0"
+        if name and sentence and up.isdecimal() and down.isdecimal():
+            yield name.removesuffix(".mp3"), Said(sentence if int(up) > int(down) else "")
+
+
 def sentence_pieces(path: str, text: str) -> Lines:
     """``PATH<tab><up arrow> pieces``: lines so marked hold the reference, as sentence pieces."""
     for line in text.splitlines():

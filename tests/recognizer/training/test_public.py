@@ -100,6 +100,11 @@ def debian_package(path: Path, files: Mapping[str, bytes]) -> None:
 _LIBRI = "LibriSpeech/dev-clean"
 _SAMPLES = "audio/LibriSpeechSamples/train-clean-100"
 _CV_HEAD = "client_id\tpath\tsentence\tup_votes\tdown_votes\n"
+_CV_FIRST = """filename,text,up_votes,down_votes,age
+cv-valid-test/sample-000001.mp3,down below,4,1,
+cv-valid-test/sample-000002.mp3,refused by listeners,1,1,
+cv-valid-test/sample-000003.mp3,"in peace, at last",1,0,twenties
+"""
 _RAW = np.round(3000 * np.sin(np.arange(16000) / 9)).astype(">i2")
 
 
@@ -207,6 +212,19 @@ def build_mirrors(mirrors: Path) -> None:
         "shubhra-cv/18": common_voice("cv-corpus-18.0-delta-2024-06-14/en/", "validated_clips/", 200),
         "shubhra-cv/19": common_voice("cv-corpus-19.0-delta-2024-09-13/en/", "validated_clips/", 300),
         "puri-gagan/speechdataset": common_voice("", "clips/", 400),
+        "korliu/whisper": common_voice("dataset/", "clips/", 600),
+        "Venkateshbhakthavat/Project-Discussion": {
+            "cv-valid-test.csv": _CV_FIRST.encode(),
+            "cv-valid-test/sample-000001.mp3": tone(kind="MP3"),
+            "cv-valid-test/sample-000002.mp3": tone(kind="MP3"),
+            "data/cv-valid-test/sample-000001.mp3": tone(kind="MP3"),
+        },
+        "chetan6361/Speaker-Identification-using-voice-recognition-and-age-prediction": {
+            "cv-valid-test.csv": _CV_FIRST.encode(),
+            "cv-valid-test/cv-valid-test/sample-000001.mp3": tone(kind="MP3"),
+            "cv-valid-test/cv-valid-test/sample-000003.mp3": tone(kind="MP3", hertz=400),
+        },
+        "fsta-fo/voice-age-prediction": {"mp3_files/common_voice_en_700.mp3": tone(kind="MP3", hertz=500)},
         "omnilingo/rsample-100-cv-corpus-6.1-2020-12-11": common_voice("en/", "clips/", 500),
         "PrernaSocity/lj_speech_dataset_part_1": {
             "LJSpeech-1.1/wavs/LJ001-0001.wav": tone(22050),
@@ -276,7 +294,10 @@ def test_every_row_of_the_table_gives_its_recordings(whole: tuple[Path, Gathered
         ("an4", "train", "an4-fash", "yes", 16000),
         ("an4", "test", "an4-fcaw", "rubout g", 16000),
         ("cathy", "train", "rhasspy-cathy", "author of the danger trail et cetera", 48000),
-        *[common_voice_row] * 5,
+        *[common_voice_row] * 6,
+        ("commonvoice-first", "train", "", "down below", 16000),
+        ("commonvoice-first", "train", "", "in peace at last", 16000),
+        *[("commonvoice-untranscribed", "untranscribed", "", "", 16000)] * 3,
         ("ljspeech", "train", "ljspeech-lj", "in fourteen fifty five", 22050),
         ("vctk", "train", "vctk-p239", "please call stella", 48000),
         ("asterisk-en", "train", "asterisk-allison-smith", "enter it", 8000),
@@ -309,7 +330,10 @@ def test_what_is_left_out_is_counted_with_its_reason(whole: tuple[Path, Gathered
         gathered.left_out["librispeech-train-clean-100-many", "no transcript"] == 1
     )  # 19-1-0000: another file's mark
     assert gathered.left_out["speech-commands", "a duplicate"] == 1
-    assert gathered.left_out["commonvoice", "no transcript"] == 10
+    assert gathered.left_out["commonvoice", "no transcript"] == 12
+    assert gathered.left_out["commonvoice-first", "no transcript"] == 1
+    assert gathered.left_out["commonvoice-first", "a duplicate"] == 1
+    assert gathered.left_out["commonvoice-untranscribed", "a duplicate"] == 1
     assert gathered.left_out["asterisk-en", "no transcript"] == 2
     assert gathered.left_out["harpervalley", "a transcript with words that nobody understood"] == 1
 
@@ -581,7 +605,8 @@ def test_any_bytes_are_a_package_or_refused(
 
 _READERS = (
     transcripts.keyed_lines, transcripts.lines_with_key_behind, transcripts.file_per_recording, transcripts.bars,
-    transcripts.common_voice_rows, transcripts.sentence_pieces, transcripts.prompt_list,
+    transcripts.common_voice_rows, transcripts.common_voice_first_rows, transcripts.sentence_pieces,
+    transcripts.prompt_list,
 )  # fmt: skip
 
 
