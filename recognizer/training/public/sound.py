@@ -76,6 +76,27 @@ def big_endian_16k(contents: bytes) -> bytes:
     return wav_16_bit(samples.astype(np.int16), 16000)
 
 
+def mu_law_8k(contents: bytes) -> bytes:
+    """Return headerless mu-law samples at 8 kHz (a telephone line's) as a WAV file."""
+    import soundfile
+
+    samples, rate = soundfile.read(
+        io.BytesIO(contents), dtype="int16", channels=1, samplerate=8000, format="RAW", subtype="ULAW"
+    )
+    return wav_16_bit(samples, int(rate))
+
+
+def first_channel(contents: bytes) -> bytes:
+    """Return a file's first channel as a WAV file; what cannot be decoded is returned as it is."""
+    import soundfile
+
+    try:
+        samples, rate = soundfile.read(io.BytesIO(contents), dtype="int16", always_2d=True)
+    except (OSError, RuntimeError):
+        return contents
+    return wav_16_bit(samples[:, 0], int(rate))
+
+
 def wav_16_bit(samples: NDArray[np.int16], rate: int) -> bytes:
     """Return int16[n] as a WAV file of one channel."""
     file = io.BytesIO()

@@ -13,7 +13,7 @@ from typing import Final
 from recognizer.training.corpora.held_out import FSDD_SPEAKERS, LIBRISPEECH_DEV_SPEAKERS
 from recognizer.training.corpora.recording import TranscriptKind
 from recognizer.training.public import transcripts as said
-from recognizer.training.public.sound import big_endian_16k
+from recognizer.training.public.sound import big_endian_16k, first_channel, mu_law_8k
 from recognizer.training.public.transcripts import Transcripts
 
 _NOBODY: Final[frozenset[str]] = frozenset()
@@ -79,14 +79,19 @@ class Source:
 
 
 COMMITS: Final[Mapping[str, str]] = {
+    "Harsha-2016/VCTK_corpus": "e8b222c0d8835cafb6a890f0eb68ba4337696ed9",
     "Jakobovski/free-spoken-digit-dataset": "26eb9aaf76e81b692f806f9140c2d2777410d7a1",
     "Picovoice/speech-to-intent-benchmark": "47b1ca63afe4f08cb83e1f70fec16764879bd130",
     "Picovoice/wake-word-benchmark": "84919190fb1891bf0936dcb577d9268e467f876f",
     "PrernaSocity/lj_speech_dataset_part_1": "328134a60409b5d1060f411fde6fa0eb20b22150",
     "RomansWorks/AIND-VUI-Capstone-DS": "81dd7b925d0c8643e68e76018187115b8d32af0f",
+    "Sakshee5/alphanumeric-audio-dataset": "6c9a38ed7e590a45410fdc33a548005a30f03552",
+    "SamuelBroughton/StarGAN-Voice-Conversion-2": "233cac6d0b42c79787e4e3608a0f100fa5d8fedb",
     "Uskur/Asterisk-TTS": "88017a73da0ab37db9573260f072a439502c9906",
     "Venkateshbhakthavat/Project-Discussion": "79e7b2c9a86d7c3c8aeeb12d5335661b4a848d4f",
     "Walleclipse/Deep_Speaker-speaker_recognition_system": "b975516d368eeac745e8f5270740ef277b88a8af",
+    "andabi/deep-voice-conversion": "983c275d669e8f6c935b08582063f8aaaecff48e",
+    "auspicious3000/autovc": "c1827a60e83e6d26030b8953843b2f7cf2bd36db",
     # Branch ctc; the branch that a clone checks out never held the recordings.
     "avgaydashenko/speech-recognition-hw": "68ae13611fe455889a813d130847129024c44f2b",
     "carlosfranzreb/spkanon_eval": "dd0c89909b4d2f4a68192a4928d65b1996fd1018",
@@ -105,6 +110,7 @@ COMMITS: Final[Mapping[str, str]] = {
     "puri-gagan/speechdataset": "4b7ec8a6084853c3d73b69a418a4394b64c8d988",
     "resemble-ai/Resemblyzer": "15d828edebe06bc72b9cabc8ef8ca5ab2cb457ce",
     "rhasspy/dataset-voice-cathy": "c51cb971036a127359b43c621f26ca5081eab13e",
+    "rigved/rit-engl-682-spring-2021-project": "637c494f0bff9f6e251b92beb2838c2c93819b9a",
     "sands-lab/SIDCo": "197f3c3fc992b70b88e17bb8feaf38f2d2136e9a",
     "shubhra-cv/17": "c6eb4f89ac49c509366afc829ba503cc93aad8a2",
     "shubhra-cv/18": "4ca775acc03a0f21aed07c3d2570fcb3e39fabab",
@@ -112,6 +118,7 @@ COMMITS: Final[Mapping[str, str]] = {
     "soerenab/AudioMNIST": "",
     "vinsis/speech-commands-recognition": "53317d51bc2c75de6118ede48b0da06a412a1341",
     "zhangrui0712/Voice-Age": "c13f844098b754edb9c60b8deb1aa586bc461d8a",
+    "wake-up-word/wuw-corpus-ii": "edd16fe0e8c861daef05e6778016764e20b3d628",
     # A package's state is its SHA-256; this is 1.6.1-1.
     "debian/asterisk-core-sounds-en-wav": "2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d",
 }
@@ -128,6 +135,26 @@ _CLIP: Final = r"(?P<utterance>common_voice_en_\d+)\.mp3"
 OCEAN: Final = "jimbozhang/speechocean762"
 DEEP_SPEAKER: Final = "Walleclipse/Deep_Speaker-speaker_recognition_system"
 DEEP_SPEAKER_ROOT: Final = "audio/LibriSpeechSamples/train-clean-100/"
+
+
+def _vctk_samples(archive: str, root: str, folder: str) -> Source:
+    """Return the row of some utterances of VCTK without their texts, which stand in another repository's table."""
+    return Source(
+        "vctk-samples", archive, "ODC-By-1.0", root, rf"{folder}/(?P<utterance>(?P<speaker>p\d+)_\d+)\.wav", "vctk",
+        transcripts=(Transcripts(r"transcripts\.csv", said.comma_table, "Harsha-2016/VCTK_corpus"),),
+    )  # fmt: skip
+
+
+def _arctic(reader: str) -> Source:
+    """Return the row of one reader of CMU ARCTIC; all of them read the same prompts, so each is a family."""
+    return Source(
+        "arctic", "andabi/deep-voice-conversion", "free software (CMU ARCTIC's COPYING)",
+        "datasets/arctic/", rf"{reader}/(?P<utterance>arctic_[ab]\d{{4}})\.wav", f"arctic-{reader}", speaker=reader,
+        # Texts of another reader of these prompts; her files' names end in the time of recording.
+        transcripts=(
+            Transcripts(r"data/arctic_[ab]\d{4}_\d+\.txt", said.file_per_prompt, "rhasspy/dataset-voice-cathy"),
+        ),
+    )  # fmt: skip
 
 
 def _common_voice(archive: str, folder: str, clips: str) -> Source:
@@ -259,6 +286,11 @@ SOURCES: Final = (
         "mp3_files/", _CLIP, "commonvoice", TranscriptKind.NONE, split="untranscribed",
     ),
     Source(
+        "commonvoice", "rigved/rit-engl-682-spring-2021-project", "CC0-1.0",
+        "data/", r"(?P<utterance>common_voice_en_\d+)\.wav", "commonvoice",
+        transcripts=(Transcripts(r"validated\.csv", said.common_voice_commas),),
+    ),
+    Source(
         "ljspeech", "PrernaSocity/lj_speech_dataset_part_1", "public domain",
         "LJSpeech-1.1/wavs/", r"(?P<utterance>LJ\d{3}-\d{4})\.wav", "ljspeech", speaker="lj",
         transcripts=(Transcripts(r"LJSpeech-1\.1/metadata\.csv", said.bars),),
@@ -268,6 +300,10 @@ SOURCES: Final = (
         "data/VCTK-Corpus/wav48/", r"(?P<speaker>p\d+)/(?P<utterance>p\d+_\d+)\.wav", "vctk",
         transcripts=(Transcripts(r"data/VCTK-Corpus/txt/p\d+/p\d+_\d+\.txt", said.file_per_recording),),
     ),
+    _vctk_samples("auspicious3000/autovc", "wavs/", r"p\d+"),
+    _vctk_samples("SamuelBroughton/StarGAN-Voice-Conversion-2", "converted/", r"p\d+_to_p\d+"),
+    _arctic("bdl"),
+    _arctic("slt"),
     Source(
         "asterisk-en", "debian/asterisk-core-sounds-en-wav", "CC-BY-SA-3.0",
         "usr/share/asterisk/sounds/en_US_f_Allison/", r"(?P<utterance>[\w/-]+)\.wav", "asterisk",
@@ -281,6 +317,22 @@ SOURCES: Final = (
     Source(
         "harpervalley", "cricketclub/gridspace-stanford-harper-valley", "CC-BY-4.0",
         "data/transcript/", r"(?P<utterance>[0-9a-f]+)\.json", "harpervalley", calls=True,
+    ),
+    Source(
+        "wuw-ii", "wake-up-word/wuw-corpus-ii", "CC-BY-SA-4.0",
+        # Utterance 000 is the caller's name.
+        "calls/", r"\d{5}/(?P<utterance>WUWII\d{5}_(?!000)\d{3})\.ulaw", "wuw",
+        transcripts=(Transcripts(r"data\.json", said.wake_up_words),), convert=mu_law_8k,
+    ),
+    Source(
+        "alphanumeric", "Sakshee5/alphanumeric-audio-dataset", "MIT",
+        "audio_data/", r"(?P<utterance>(Names|Numbers)/(?P<speaker>R_\w+))\.wav", "alphanumeric", TranscriptKind.LABEL,
+        transcripts=(Transcripts(r"metadata\.csv", said.spelled_and_dialled),), convert=first_channel,
+    ),
+    Source(
+        "alphanumeric", "Sakshee5/alphanumeric-audio-dataset", "MIT",
+        "audio_data/", r"(?P<utterance>Addresses/(?P<speaker>R_\w+))\.wav", "alphanumeric", TranscriptKind.NONE,
+        split="untranscribed", convert=first_channel,
     ),
     Source(
         "audiomnist", "soerenab/AudioMNIST", "MIT",

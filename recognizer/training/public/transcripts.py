@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
 from recognizer.training.public.git_mirror import AbsentFile, Archive
 
@@ -92,6 +94,11 @@ def file_per_recording(path: str, text: str) -> Lines:
     yield PurePosixPath(path).stem, Said(text)
 
 
+def file_per_prompt(path: str, text: str) -> Lines:
+    """A text file ``PROMPT_TIME.txt``, for whoever else read that prompt."""
+    yield PurePosixPath(path).stem.rpartition("_")[0], Said(text)
+
+
 def bars(path: str, text: str) -> Lines:
     """``KEY|as printed|as read``: LJSpeech's ``metadata.csv``."""
     for line in text.splitlines():
@@ -100,15 +107,32 @@ def bars(path: str, text: str) -> Lines:
             yield fields[0], Said(fields[2])
 
 
+def comma_table(path: str, text: str) -> Lines:
+    """A table with a header and the columns ``wav_file`` and ``transcript``."""
+    for row in csv.DictReader(io.StringIO(text)):
+        name, words = row.get("wav_file"), row.get("transcript")
+        if name and words:
+            yield PurePosixPath(name).stem, Said(words)
+
+
 _CLIENT_LETTERS: Final = 12
 """As the reader of whole releases names them: one person has one name."""
 
 
 def common_voice_rows(path: str, text: str) -> Lines:
     """Mozilla Common Voice's tables; what more listeners refused than accepted, or as many, has no text."""
+    return _common_voice(text, "\t", csv.QUOTE_NONE)
+
+
+def common_voice_commas(path: str, text: str) -> Lines:
+    """The same tables with commas for tabs, as others save them."""
+    return _common_voice(text, ",", csv.QUOTE_MINIMAL)
+
+
+def _common_voice(text: str, delimiter: str, quoting: Literal[0, 3]) -> Lines:
     csv.field_size_limit(1 << 20)
     try:
-        rows = list(csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter, quoting=quoting))
     except csv.Error:
         return
     for row in rows:
@@ -116,7 +140,8 @@ def common_voice_rows(path: str, text: str) -> Lines:
         up, down = row.get("up_votes") or "0", row.get("down_votes") or "0"
         if name and sentence and client and up.isdecimal() and down.isdecimal():
             accepted = int(up) > int(down)
-            yield name.removesuffix(".mp3"), Said(sentence if accepted else "", client[:_CLIENT_LETTERS])
+            key = name.removesuffix(".mp3").removesuffix(".wav")
+            yield key, Said(sentence if accepted else "", client[:_CLIENT_LETTERS])
 
 
 def common_voice_first_rows(path: str, text: str) -> Lines:
@@ -131,6 +156,50 @@ def common_voice_first_rows(path: str, text: str) -> Lines:
         up, down = row.get("up_votes") or "0", row.get("down_votes") or "0"
         if name and sentence and up.isdecimal() and down.isdecimal():
             yield name.removesuffix(".mp3"), Said(sentence if int(up) > int(down) else "")
+
+
+_NOISES: Final = re.compile(r"\[+[^\[\]()]*\]+|\{[^{}]*\}|</?as>")
+_ACRONYM: Final = re.compile(r"~(\w+)")
+_UNSURE: Final = re.compile(r"[()\[\]{}<>\d/\\]|\w-(?!\w)")
+"""Guessed or unintelligible speech, broken marks, numerals (it is not told how they were read), cut-off words."""
+_KEYWORDS: Final = {"thinkengine": "think engine", "onword": "onward"}
+_NAME: Final = "000"
+_HASH_LETTERS: Final = 8
+
+
+def wake_up_words(path: str, text: str) -> Lines:
+    """The WUW corpus's ``data.json``, with LDC's marks; callers are told apart by the names they say first."""
+    entries = json.loads(text)["entries"]
+    callers = {}
+    for entry in entries:
+        if entry["utteranceNumber"] == _NAME:
+            name = " ".join(re.findall(r"[a-z]+", _NOISES.sub(" ", entry["transcription"]).lower()))
+            if name and "((" not in entry["transcription"]:
+                callers[entry["sessionNumber"]] = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LETTERS]
+    for entry in entries:
+        call = entry["sessionNumber"]
+        words = _ACRONYM.sub(lambda found: " ".join(found[1]), _NOISES.sub(" ", entry["transcription"]))
+        words = re.sub(r"[\^*+%@_]", " ", words)
+        for keyword, spoken in _KEYWORDS.items():
+            words = re.sub(rf"\b{keyword}\b", spoken, words, flags=re.IGNORECASE)
+        text = "" if _UNSURE.search(words) else words
+        yield entry["fileName"].removesuffix(".ulaw"), Said(text, callers.get(call, f"call{call}"))
+
+
+_FEWEST_DIGITS: Final = 7
+
+
+def spelled_and_dialled(path: str, text: str) -> Lines:
+    """The form of the alphanumeric audio dataset: a name, which is spelled out, and a number, digit by digit.
+
+    Addresses have no text: nobody wrote down how their numbers were read.
+    """
+    for row in csv.DictReader(io.StringIO(text)):
+        speaker, name, digits = row.get("Response_ID"), row.get("Name") or "", row.get("Number") or ""
+        if speaker and name.replace(" ", "").isalpha():
+            yield f"Names/{speaker}", Said(" ".join(name.replace(" ", "")))
+        if speaker and digits.isdecimal() and len(digits) >= _FEWEST_DIGITS:
+            yield f"Numbers/{speaker}", Said(" ".join(digits))
 
 
 def sentence_pieces(path: str, text: str) -> Lines:
