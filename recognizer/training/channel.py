@@ -48,11 +48,11 @@ class ChannelSettings:
         A probability or range is not of that kind; the message names the setting.
     """
 
-    speed_probability: float = 0.67
-    speed: Range = (0.85, 1.15)
+    speed_probability: float = 0.75
+    speed: Range = (0.83, 1.2)
     """Used by `perturb_speed` alone."""
-    warp_probability: float = 0.25
-    warp: Range = (0.88, 1.12)
+    warp_probability: float = 0.35
+    warp: Range = (0.87, 1.15)
     """Factor on formant frequencies, pitch and tempo kept (vocal tract length)."""
     reverberation_probability: float = 0.25
     reverberation_s: Range = (0.05, 0.4)
