@@ -1,5 +1,6 @@
 """Train an acoustic model, or go on with one.
 
+    python -m recognizer.training transcribe --corpus FOLDER ... --transcripts FILE   words for speech without any
     python -m recognizer.training run   --work DIR --corpus FOLDER ... --out PACK     all of the following
     python -m recognizer.training prepare --work DIR --corpus FOLDER ...              alignments and features
     python -m recognizer.training train --work DIR --name NAME [--start PACK]         a network
@@ -26,13 +27,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from recognizer.hmm_topology import HmmTopology
 from recognizer.model_pack import DEFAULT_PACK, PHONES, ModelPackError, PackSources
 from recognizer.training.corpora.reading import CorpusError, read_corpus
-from recognizer.training.corpora.recording import LeftOut
+from recognizer.training.corpora.recording import LeftOut, Recording
 
 if TYPE_CHECKING:
     from recognizer.training.utterances import PreparationSettings
 
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
-_STEPS = ("run", "prepare", "train", "pack")
+_STEPS = ("transcribe", "run", "prepare", "train", "pack")
 
 
 def _pair(argument: str) -> tuple[str, float]:
@@ -46,19 +47,21 @@ def _pair(argument: str) -> tuple[str, float]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m recognizer.training", description="Train an acoustic model.")
     parser.add_argument("step", choices=_STEPS)
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="working folder")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="working folder (all but transcribe)")
     data = parser.add_argument_group("prepare")
     data.add_argument("--corpus", action="append", default=[], metavar="FOLDER[=LAYOUT]", help="may be repeated")
     data.add_argument(
         "--transcripts", type=Path, metavar="FILE", help="lines 'id words' for recordings that came without"
     )
+    data.add_argument("--confidence", type=float, default=0.75, metavar="MEAN",
+                      help="transcribe: keep recordings whose words reach it (default 0.75)")  # fmt: skip
     data.add_argument("--copies", type=int, default=8, help="simulated copies of the data (default 8)")
     data.add_argument("--share", action="append", type=_pair, default=[], metavar="CORPUS=N",
                       help="versions of its utterances per copy (default 1)")  # fmt: skip
     data.add_argument("--most", action="append", type=_pair, default=[], metavar="CORPUS=N",
                       help="take at most so many of its utterances")  # fmt: skip
     data.add_argument(
-        "--align-with", type=Path, default=DEFAULT_PACK, metavar="PACK", help="aligns the transcripts"
+        "--align-with", type=Path, default=DEFAULT_PACK, metavar="PACK", help="aligns, and hears, the recordings"
     )
     net = parser.add_argument_group("train")
     net.add_argument("--name", default="network", help="of the run (default network)")
@@ -83,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     given = _parser().parse_args(arguments)
+    if given.work is None and given.step != "transcribe":
+        _parser().error("give --work, the working folder")
     try:
+        if given.step == "transcribe":
+            transcribe(given)
         if given.step in ("run", "prepare"):
             prepare(given)
         if given.step in ("run", "train"):
@@ -122,6 +129,33 @@ def _bar() -> Iterator[Progress]:
         yield bar
 
 
+def _recordings(given: argparse.Namespace) -> tuple[list[Recording], LeftOut]:
+    if not given.corpus:
+        raise CorpusError("There is nothing to train on: name a folder with --corpus.")
+    left_out = LeftOut()
+    recordings: list[Recording] = []
+    for named in given.corpus:
+        folder, _, layout = named.partition("=")
+        recordings += read_corpus(Path(folder), left_out, layout=layout)
+    return recordings, left_out
+
+
+def transcribe(given: argparse.Namespace) -> None:
+    """Let a model write down what it is sure of in recordings without words."""
+    from recognizer.training.machine_transcripts import write_machine_transcripts
+
+    if given.transcripts is None:
+        _parser().error("give --transcripts, the file to write")
+    recordings, left_out = _recordings(given)
+    with _bar() as bar:
+        task = bar.add_task("hear what has no words", total=None)
+        count = write_machine_transcripts(
+            given.transcripts, recordings, given.align_with, least_confidence=given.confidence, jobs=given.jobs,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    _ERRORS.print(f"{count:,} recordings have words now. {left_out.sentence()}", markup=False)
+
+
 def prepare(given: argparse.Namespace) -> None:
     """Read the corpora, align them, compute features."""
     from recognizer.training import utterances
@@ -129,13 +163,7 @@ def prepare(given: argparse.Namespace) -> None:
 
     settings = _settings(given)
     if not (given.work / "utterances.json").exists():
-        if not given.corpus:
-            raise CorpusError("There is nothing to train on: name a folder with --corpus.")
-        left_out = LeftOut()
-        recordings = []
-        for named in given.corpus:
-            folder, _, layout = named.partition("=")
-            recordings += list(read_corpus(Path(folder), left_out, layout=layout))
+        recordings, left_out = _recordings(given)
         if given.transcripts:
             recordings = with_transcripts(recordings, given.transcripts)
         count = utterances.write_utterances(given.work, recordings, settings)
