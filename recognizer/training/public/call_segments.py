@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from recognizer.evaluation.audio_file import AudioFileError
 from recognizer.training.corpora.harper_valley import read_harper_valley
 from recognizer.training.corpora.recording import LeftOut, Recording, read_samples
 from recognizer.training.public.git_mirror import AbsentFile, Archive
-from recognizer.training.public.sound import wav_16_bit
+from recognizer.training.public.sound import pcm_16_bit, wav_16_bit
 
 _FILES: Final = ("transcript/{}.json", "metadata/{}.json", "audio/agent/{}.wav", "audio/caller/{}.wav")
 
@@ -50,6 +48,4 @@ def call_segments(call: str, archive: Archive, left_out: LeftOut) -> Iterator[tu
                 continue
             first_ms = round(recording.start_s * 1000)
             place_in_call = f"{recording.path.parent.name}/{call}-{first_ms:07d}"
-            # From 16-bit files to float and back is exact.
-            pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
-            yield place_in_call, recording, wav_16_bit(pcm, rate)
+            yield place_in_call, recording, wav_16_bit(pcm_16_bit(samples), rate)

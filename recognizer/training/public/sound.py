@@ -15,6 +15,8 @@ LONGEST_S: Final = 35.0
 MOST_LETTERS_PER_S: Final = 32
 """More than anybody says: the file is cut off, or the text is another's."""
 _WHOLE: Final = 0.98
+_HIGHEST_HZ: Final = 192_000
+_MOST_CHANNELS: Final = 8
 _LFS_POINTER: Final = b"version https://git-lfs"
 
 
@@ -39,29 +41,46 @@ def check_sound(contents: bytes, channels: int = 1) -> Sound:
     UnfitSound
         It cannot be decoded, ends early, has another number of channels, is silent, too short or too long.
     """
-    import soundfile
-
-    if contents.startswith(_LFS_POINTER):
-        raise UnfitSound("a pointer to Git LFS instead of audio")
-    try:
-        with soundfile.SoundFile(io.BytesIO(contents)) as file:
-            if file.channels != channels:
-                raise UnfitSound("another number of channels")
-            # Whole, not in parts: libsndfile seeks after each part, which disturbs MP3.
-            samples = file.read(dtype="float32", always_2d=True)
-            promised, rate, container = int(file.frames), int(file.samplerate), str(file.format)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, UnfitSound):
-            raise
-        raise UnfitSound("unreadable audio") from error
-    if not len(samples) or len(samples) < _WHOLE * promised or not np.isfinite(samples).all():
-        raise UnfitSound("unreadable audio")
+    samples, rate, container = _decoded(contents)
+    if samples.shape[1] != channels:
+        raise UnfitSound("another number of channels")
     if not samples.any():
         raise UnfitSound("digital silence")
     seconds = len(samples) / rate
     if not SHORTEST_S <= seconds <= LONGEST_S:
         raise UnfitSound("too short or too long a recording")
     return Sound(seconds, rate, ".wav" if container.startswith("WAV") else f".{container.lower()}")
+
+
+def _decoded(contents: bytes) -> tuple[NDArray[np.float32], int, str]:
+    """Return float32[n, channels] in [-1, 1), hertz and container; raise UnfitSound where a file lacks them."""
+    import soundfile
+
+    _refuse_pointer(contents)
+    try:
+        with soundfile.SoundFile(io.BytesIO(contents)) as file:
+            promised, rate, container = int(file.frames), int(file.samplerate), str(file.format)
+            # A header may promise more than there is memory for.
+            if file.channels > _MOST_CHANNELS:
+                raise UnfitSound("another number of channels")
+            if not 0 < rate <= _HIGHEST_HZ:
+                raise UnfitSound("unreadable audio")
+            if promised > LONGEST_S * rate:
+                raise UnfitSound("too short or too long a recording")
+            # Whole, not in parts: libsndfile seeks after each part, which disturbs MP3.
+            samples = file.read(dtype="float32", always_2d=True)
+    except UnfitSound:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise UnfitSound("unreadable audio") from error
+    if not len(samples) or len(samples) < _WHOLE * promised or not np.isfinite(samples).all():
+        raise UnfitSound("unreadable audio")
+    return samples, rate, container
+
+
+def _refuse_pointer(contents: bytes) -> None:
+    if contents.startswith(_LFS_POINTER):
+        raise UnfitSound("a pointer to Git LFS instead of audio")
 
 
 def check_pace(text: str, seconds: float) -> None:
@@ -72,6 +91,7 @@ def check_pace(text: str, seconds: float) -> None:
 
 def big_endian_16k(contents: bytes) -> bytes:
     """Return headerless big-endian 16-bit samples at 16 kHz (AN4's ``.raw``) as a WAV file."""
+    _refuse_pointer(contents)
     samples = np.frombuffer(contents, ">i2", count=len(contents) // 2)
     return wav_16_bit(samples.astype(np.int16), 16000)
 
@@ -80,6 +100,7 @@ def mu_law_8k(contents: bytes) -> bytes:
     """Return headerless mu-law samples at 8 kHz (a telephone line's) as a WAV file."""
     import soundfile
 
+    _refuse_pointer(contents)
     samples, rate = soundfile.read(
         io.BytesIO(contents), dtype="int16", channels=1, samplerate=8000, format="RAW", subtype="ULAW"
     )
@@ -87,14 +108,21 @@ def mu_law_8k(contents: bytes) -> bytes:
 
 
 def first_channel(contents: bytes) -> bytes:
-    """Return a file's first channel as a WAV file; what cannot be decoded is returned as it is."""
-    import soundfile
+    """Return a file's first channel as a WAV file, for a corpus whose files differ in their number of channels.
 
-    try:
-        samples, rate = soundfile.read(io.BytesIO(contents), dtype="int16", always_2d=True)
-    except (OSError, RuntimeError):
-        return contents
-    return wav_16_bit(samples[:, 0], int(rate))
+    Raises
+    ------
+    UnfitSound
+        It cannot be decoded to its end.
+    """
+    samples, rate, _ = _decoded(contents)
+    return wav_16_bit(pcm_16_bit(samples[:, 0]), rate)
+
+
+def pcm_16_bit(samples: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Return float[n] in [-1, 1) as int16[n]; from 16-bit files to float and back is exact."""
+    pcm: NDArray[np.int16] = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    return pcm
 
 
 def wav_16_bit(samples: NDArray[np.int16], rate: int) -> bytes:

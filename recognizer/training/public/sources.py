@@ -148,7 +148,7 @@ def _vctk_samples(archive: str, root: str, folder: str) -> Source:
 def _arctic(reader: str) -> Source:
     """Return the row of one reader of CMU ARCTIC; all of them read the same prompts, so each is a family."""
     return Source(
-        "arctic", "andabi/deep-voice-conversion", "free software (CMU ARCTIC's COPYING)",
+        "arctic", "andabi/deep-voice-conversion", "free software (CMU-LTI-03-177)",
         "datasets/arctic/", rf"{reader}/(?P<utterance>arctic_[ab]\d{{4}})\.wav", f"arctic-{reader}", speaker=reader,
         # Texts of another reader of these prompts; her files' names end in the time of recording.
         transcripts=(

@@ -7,10 +7,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +25,20 @@ from hypothesis import strategies as st
 from recognizer.training.corpora.held_out import is_held_out
 from recognizer.training.corpora.reading import read_corpus
 from recognizer.training.corpora.recording import LeftOut, read_samples
+from recognizer.training.corpora.spoken_form import spoken_words
 from recognizer.training.public import transcripts
 from recognizer.training.public.__main__ import fetch_commands, main
 from recognizer.training.public.debian_package import DebianPackage
 from recognizer.training.public.gather import Gathered, GatheringError, Row, check_splits, gather
 from recognizer.training.public.git_mirror import AbsentFile, GitMirror, MirrorError
-from recognizer.training.public.sound import UnfitSound, big_endian_16k, check_sound, wav_16_bit
+from recognizer.training.public.sound import (
+    UnfitSound,
+    big_endian_16k,
+    check_sound,
+    first_channel,
+    mu_law_8k,
+    wav_16_bit,
+)
 from recognizer.training.public.sources import COMMITS, SOURCES, Source
 from recognizer.training.public.summary import summary
 from recognizer.training.public.transcripts import Said
@@ -82,6 +91,13 @@ def tone(
     return file.getvalue()
 
 
+def mu_law() -> bytes:
+    file = io.BytesIO()
+    samples, rate = soundfile.read(io.BytesIO(tone(8000)))
+    soundfile.write(file, samples, rate, format="RAW", subtype="ULAW")
+    return file.getvalue()
+
+
 def debian_package(path: Path, files: Mapping[str, bytes]) -> None:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as tar:
@@ -105,6 +121,14 @@ cv-valid-test/sample-000001.mp3,down below,4,1,
 cv-valid-test/sample-000002.mp3,refused by listeners,1,1,
 cv-valid-test/sample-000003.mp3,"in peace, at last",1,0,twenties
 """
+_CV_COMMAS = f"""client_id,path,sentence,up_votes,down_votes,age
+{"ef" * 64},common_voice_en_800.wav,"First, the ""wedding"".",2,1,twenties
+{"ef" * 64},common_voice_en_801.wav,Refused by listeners.,1,1,
+"""
+_FORM = """Response_ID,file_name,Name,Number,Address
+R_1ab,audio_data/Names/R_1ab.wav,Sam Fox,8885112930,48 Ridge Road 407
+R_2cd,audio_data/Names/R_2cd.wav,Sam Fox 2,911,1 Hill Road
+"""
 _RAW = np.round(3000 * np.sin(np.arange(16000) / 9)).astype(">i2")
 
 
@@ -125,6 +149,33 @@ def common_voice(folder: str, clips: str, first: int) -> dict[str, bytes]:
         f"{folder}{clips}common_voice_en_{first + 1}.mp3": tone(kind="MP3"),
         f"{folder}{clips}common_voice_en_{first + 9}.mp3": tone(kind="MP3"),
     }
+
+
+def wake_up_json(*utterances: tuple[str, str]) -> str:
+    entries = [
+        {
+            "sessionNumber": place[:5],
+            "utteranceNumber": place[6:],
+            "fileName": f"WUWII{place}.ulaw",
+            "transcription": transcription,
+        }
+        for place, transcription in utterances
+    ]
+    return json.dumps({"entries": entries})
+
+
+_CALLS = wake_up_json(
+    ("00007_000", "{smack} Zora Quillfeather [beep]"),
+    ("00007_001", "[click] Onword"),
+    ("00007_006", "this is %uh ^Zora and I *gonna say Operator"),
+    ("00007_007", "does ~IBM know _ThinkEngine_ ? {breath}"),
+    ("00008_000", "((Zora)) Quillfeather"),
+    ("00008_001", "-perator"),
+    ("00008_002", "Thinkengine [/background talking]"),
+    ("00008_003", "I gave ^Quillfeather an Onword"),
+    ("00009_000", "zora quillfeather"),
+    ("00009_005", "Voyager"),
+)
 
 
 def build_mirrors(mirrors: Path) -> None:
@@ -226,6 +277,11 @@ def build_mirrors(mirrors: Path) -> None:
         },
         "fsta-fo/voice-age-prediction": {"mp3_files/common_voice_en_700.mp3": tone(kind="MP3", hertz=500)},
         "omnilingo/rsample-100-cv-corpus-6.1-2020-12-11": common_voice("en/", "clips/", 500),
+        "rigved/rit-engl-682-spring-2021-project": {
+            "validated.csv": _CV_COMMAS.encode(),
+            "data/common_voice_en_800.wav": tone(),
+            "data/common_voice_en_801.wav": tone(),
+        },
         "PrernaSocity/lj_speech_dataset_part_1": {
             "LJSpeech-1.1/wavs/LJ001-0001.wav": tone(22050),
             "LJSpeech-1.1/metadata.csv": b"LJ001-0001|In 1455|in fourteen fifty-five\n",
@@ -233,6 +289,25 @@ def build_mirrors(mirrors: Path) -> None:
         "avgaydashenko/speech-recognition-hw": {
             "data/VCTK-Corpus/wav48/p239/p239_001.wav": tone(48000),
             "data/VCTK-Corpus/txt/p239/p239_001.txt": b"Please call Stella.\n",
+        },
+        "auspicious3000/autovc": {
+            "wavs/p225/p225_003.wav": tone(),
+            "wavs/p225/p225_999.wav": tone(),
+        },
+        "SamuelBroughton/StarGAN-Voice-Conversion-2": {
+            "converted/p229_to_p232/p232_001.wav": tone(22050),
+            "converted/p229_to_p232/p229_001-vcto-p232.wav": tone(22050),
+        },
+        "Harsha-2016/VCTK_corpus": {
+            "transcripts.csv": (
+                b"speaker,wav_file,transcript\n"
+                b'p225,p225_003.wav,"Six spoons of fresh snow peas, five slabs."\n'
+                b"p232,p232_001.wav,Please call Stella.\n"
+            ),
+        },
+        "andabi/deep-voice-conversion": {
+            f"datasets/arctic/{reader}/arctic_{prompt}.wav": tone()
+            for reader in ("bdl", "slt") for prompt in ("a0001", "b0539")
         },
         "Uskur/Asterisk-TTS": {
             "core-sounds-en.txt": b";x\nagent-pass: Enter it.\nbeep: [a tone]\nletters/a: this is not a letter\n"
@@ -242,6 +317,22 @@ def build_mirrors(mirrors: Path) -> None:
             "data/metadata/ab12.json": b'{"agent": {"speaker_id": 7}, "caller": {"speaker_id": 8}}',
             "data/audio/agent/ab12.wav": tone(8000, seconds=2),
             "data/audio/caller/ab12.wav": tone(8000, seconds=2),
+        },
+        "wake-up-word/wuw-corpus-ii": {
+            f"calls/{place[:5]}/WUWII{place}.ulaw": mu_law()
+            for place in (
+                "00007_000", "00007_001", "00007_001a", "00007_006", "00007_007", "00008_000", "00008_001",
+                "00008_002", "00008_003", "00009_000", "00009_005",
+            )
+        }
+        | {"data.json": _CALLS.encode()},
+        "Sakshee5/alphanumeric-audio-dataset": {
+            "metadata.csv": _FORM.encode(),
+            "audio_data/Names/R_1ab.wav": tone(44100, channels=2, seconds=4),
+            "audio_data/Names/R_2cd.wav": tone(),
+            "audio_data/Numbers/R_1ab.wav": tone(48000, seconds=6),
+            "audio_data/Numbers/R_2cd.wav": tone(),
+            "audio_data/Addresses/R_2cd.wav": tone(24000, channels=2),
         },
         "soerenab/AudioMNIST": {"data/01/4_01_0.wav": tone(48000)},
     }  # fmt: skip
@@ -295,17 +386,30 @@ def test_every_row_of_the_table_gives_its_recordings(whole: tuple[Path, Gathered
         ("an4", "test", "an4-fcaw", "rubout g", 16000),
         ("cathy", "train", "rhasspy-cathy", "author of the danger trail et cetera", 48000),
         *[common_voice_row] * 6,
+        ("commonvoice", "train", "commonvoice-efefefefefef", "first the wedding", 16000),
         ("commonvoice-first", "train", "", "down below", 16000),
         ("commonvoice-first", "train", "", "in peace at last", 16000),
         *[("commonvoice-untranscribed", "untranscribed", "", "", 16000)] * 3,
         ("ljspeech", "train", "ljspeech-lj", "in fourteen fifty five", 22050),
         ("vctk", "train", "vctk-p239", "please call stella", 48000),
+        ("vctk-samples", "train", "vctk-p225", "six spoons of fresh snow peas five slabs", 16000),
+        ("vctk-samples", "train", "vctk-p232", "please call stella", 22050),
+        ("arctic", "train", "arctic-bdl-bdl", "author of the danger trail et cetera", 16000),
+        ("arctic", "train", "arctic-slt-slt", "author of the danger trail et cetera", 16000),
         ("asterisk-en", "train", "asterisk-allison-smith", "enter it", 8000),
         ("speech-commands", "train", "speechcommands-00000001", "stop", 16000),
         ("harpervalley", "train", "harpervalley-7", "how can i help", 8000),
         ("harpervalley", "train", "harpervalley-8", "lost it", 8000),
+        ("wuw-ii", "train", "wuw-00007", "onward", 8000),
+        ("wuw-ii", "train", "wuw-00007", "does i b m know think engine", 8000),
+        ("wuw-ii", "train", "wuw-00007", "voyager", 8000),
+        ("wuw-ii", "train", "wuw-00008", "think engine", 8000),
+        ("alphanumeric", "train", "alphanumeric-R_1ab", "s a m f o x", 44100),
+        ("alphanumeric", "train", "alphanumeric-R_1ab",
+         "eight eight eight five one one two nine three zero", 48000),
+        ("alphanumeric", "untranscribed", "alphanumeric-R_2cd", "", 24000),
         ("audiomnist", "train", "audiomnist-01", "four", 48000),
-    ]
+    ]  # fmt: skip
     found = [(row.corpus, row.split, row.speaker, row.text, row.sample_rate) for row in gathered.rows]
     many = [row for row in found if row[2] == "librispeech-103"]
     assert len(many) == 1
@@ -330,12 +434,26 @@ def test_what_is_left_out_is_counted_with_its_reason(whole: tuple[Path, Gathered
         gathered.left_out["librispeech-train-clean-100-many", "no transcript"] == 1
     )  # 19-1-0000: another file's mark
     assert gathered.left_out["speech-commands", "a duplicate"] == 1
-    assert gathered.left_out["commonvoice", "no transcript"] == 12
+    assert gathered.left_out["commonvoice", "no transcript"] == 13
+    assert gathered.left_out["vctk-samples", "no transcript"] == 1
+    assert gathered.left_out["arctic", "no transcript"] == 2
+    assert gathered.left_out["wuw-ii", "no transcript"] == 3
+    assert gathered.left_out["alphanumeric", "no transcript"] == 2
     assert gathered.left_out["commonvoice-first", "no transcript"] == 1
     assert gathered.left_out["commonvoice-first", "a duplicate"] == 1
     assert gathered.left_out["commonvoice-untranscribed", "a duplicate"] == 1
     assert gathered.left_out["asterisk-en", "no transcript"] == 2
     assert gathered.left_out["harpervalley", "a transcript with words that nobody understood"] == 1
+
+
+def test_no_caller_can_be_known_by_name(whole: tuple[Path, Gathered]) -> None:
+    out, _ = whole
+    places = [str(path.relative_to(out)) for path in out.rglob("*")]
+    told = "\n".join([(out / "audio.tsv").read_text("utf-8"), *places]).lower()
+    assert "zora" not in told
+    assert "quillfeather" not in told
+    assert not any(hashlib.sha256(b"zora quillfeather").hexdigest()[:8] in place for place in told.split())
+    assert not [place for place in places if "_000" in place or "_001a" in place]
 
 
 def test_nobody_who_is_held_out_is_trained_or_tuned_on(whole: tuple[Path, Gathered]) -> None:
@@ -606,12 +724,16 @@ def test_any_bytes_are_a_package_or_refused(
 _READERS = (
     transcripts.keyed_lines, transcripts.lines_with_key_behind, transcripts.file_per_recording, transcripts.bars,
     transcripts.common_voice_rows, transcripts.common_voice_first_rows, transcripts.sentence_pieces,
-    transcripts.prompt_list,
+    transcripts.prompt_list, transcripts.common_voice_commas, transcripts.comma_table, transcripts.file_per_prompt,
+    transcripts.wake_up_words, transcripts.spelled_and_dialled,
 )  # fmt: skip
 
 
-@settings(max_examples=40)
-@given(st.text(max_size=200), st.sampled_from(["", _CV_HEAD, "x/1-2.flac\t<↑> ", "a|b|c\n", "a: b\n"]))
+_HEADS = ("", _CV_HEAD, _CV_FIRST, _CV_COMMAS, _FORM, "x/1-2.flac\t<↑> ", "a|b|c\n", "a: b\n", '{"entries": [')
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=200), st.sampled_from(_HEADS))
 def test_any_text_is_transcripts_or_nothing(text: str, head: str) -> None:
     for read in _READERS:
         assert all(isinstance(key, str) and isinstance(said, Said) for key, said in read("a/b.txt", head + text))
@@ -627,3 +749,330 @@ def test_words_cut_into_pieces_are_joined_again(words: list[str], random: object
         cut += [f"▁{word[:at]}", word[at:]]
     line = f"data/LibriSpeech/1-2-3.flac\t<↑> {' '.join(cut)}"
     assert [(key, said.text.split()) for key, said in transcripts.sentence_pieces("", line)] == [("1-2-3", words)]
+
+
+# -- calls of the wake-up word corpus
+
+
+@pytest.mark.parametrize(
+    ("marked", "text"),
+    [
+        ("[click] Onword [/click]", "onward"),
+        ("[static\\] hi Operator [\\static]", "hi operator"),
+        ("[((static))/] Voyager", ""),
+        ("[[skip]] Voyager {lip smack}", "voyager"),
+        ("<as> what am I supposed to say </as>", "what am i supposed to say"),
+        ("<language text>", ""),
+        ("~IT and ~TV", "i t and t v"),
+        ("^Star +Trek+ *gonna %um @home", "star trek gonna um home"),
+        ("use_THINKENGINE_now", "use think engine now"),
+        ("(( )) Wildfire", ""),
+        ("((guessed)) Wildfire", ""),
+        ("this is ger- Wildfire", ""),
+        ("-perator", ""),
+        ("home from work -nkEngine", ""),
+        ("a four-wheel drive - yes", "a four wheel drive yes"),
+        ("room 105 Operator", ""),
+        ("[noise", ""),
+        ("{breath} [noise]", ""),
+    ],
+)
+def test_marks_of_calls_are_read_as_they_are_meant(marked: str, text: str) -> None:
+    [(key, said)] = transcripts.wake_up_words("data.json", wake_up_json(("00001_006", marked)))
+    assert key == "WUWII00001_006"
+    assert " ".join(spoken_words(said.text)) == text
+    assert said.speaker == "00001"
+
+
+def test_callers_are_called_after_the_first_of_their_calls() -> None:
+    told = wake_up_json(
+        ("00003_000", "{breath} Ann  Umbridge"), ("00003_001", "a"), ("00005_000", "ann umbridge [beep]"),
+        ("00005_001", "b"), ("00006_000", "((Ann)) Umbridge"), ("00006_001", "c"), ("00007_000", "[noise]"),
+        ("00007_001", "d"), ("00008_001", "e"),
+    )  # fmt: skip
+    speakers = {said.text: said.speaker for key, said in transcripts.wake_up_words("", told) if "_000" not in key}
+    assert speakers == {"a": "00003", "b": "00003", "c": "00006", "d": "00007", "e": "00008"}
+
+
+@pytest.mark.parametrize(
+    ("said", "stays"),
+    [
+        ("hi John it's Ann", False),
+        ("Umbridge's calls", False),
+        ("ann-marie", False),
+        ("^UMBRIDGE Operator", False),
+        ("hi Ted O'Donnell", False),  # another caller's family name
+        ("hi Ted", True),  # a first name alone is told by a third of the sentences that were read out
+        ("a ten oxen annual", True),
+    ],
+)
+def test_what_gives_a_callers_name_away_has_no_text(said: str, stays: bool) -> None:
+    told = wake_up_json(("00001_000", "Ann Umbridge"), ("00001_006", said), ("00002_000", "((Ted)) O'Donnell"))
+    texts = {key: found.text for key, found in transcripts.wake_up_words("", told)}
+    assert bool(texts["WUWII00001_006"]) == stays
+
+
+_WHOLE_ENTRY = json.loads(wake_up_json(("00001_001", "yes")))["entries"][0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "null", "7", "[]", "{}",
+        '{"entries": null}', '{"entries": {"a": 1}}', '{"entries": [null, 1, "a", []]}',
+        "[" * 100_000, '{"entries": [' * 50_000, '{"entries": ' + "9" * 5000 + "}",
+        *(json.dumps({"entries": [{**_WHOLE_ENTRY, name: odd}]}) for name in _WHOLE_ENTRY for odd in (None, 1, ["a"])),
+        *(
+            json.dumps({"entries": [{each: cell for each, cell in _WHOLE_ENTRY.items() if each != name}]})
+            for name in _WHOLE_ENTRY
+        ),
+        json.dumps({"entries": [{**_WHOLE_ENTRY, "transcription": "[" * 200_000}]}),
+    ],
+    ids=lambda text: text[:40],
+)  # fmt: skip
+def test_a_broken_list_of_calls_says_nothing(text: str) -> None:
+    assert list(transcripts.wake_up_words("data.json", text)) == []
+
+
+def test_a_broken_entry_costs_no_other() -> None:
+    contents = json.loads(wake_up_json(("00001_001", "yes"), ("00001_002", "no")))
+    contents["entries"][0]["transcription"] = None
+    assert [key for key, _ in transcripts.wake_up_words("", json.dumps(contents))] == ["WUWII00001_002"]
+
+
+_ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("aZ[]{}<>()~^_- 1\ud800", max_size=20),
+    lambda inner: st.lists(inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.fixed_dictionaries(
+        {"entries": st.lists(st.fixed_dictionaries(dict.fromkeys(_WHOLE_ENTRY, _ANY_JSON)), max_size=3)}
+    )
+)
+def test_any_list_of_calls_is_transcripts_or_nothing(contents: object) -> None:
+    for key, said in transcripts.wake_up_words("", json.dumps(contents)):
+        assert isinstance(key, str)
+        assert isinstance(said, Said)
+
+
+# -- tables with commas and tabs
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("ab,common_voice_en_1.wav,A sentence.,2,1", "A sentence."),
+        ("ab,common_voice_en_1.mp3,A sentence.,2,1", "A sentence."),
+        ('ab,common_voice_en_1,"A, ""quoted"" one.",2,1', 'A, "quoted" one.'),
+        ("ab,common_voice_en_1,A sentence.,2,2", ""),
+        ("ab,common_voice_en_1,A sentence.,,", ""),
+        ("ab,common_voice_en_1,A sentence.,2,1,more,and more", "A sentence."),
+        (",common_voice_en_1,A sentence.,2,1", None),
+        ("ab,,A sentence.,2,1", None),
+        ("ab,common_voice_en_1,,2,1", None),
+        ("ab,common_voice_en_1", None),
+        ("ab,common_voice_en_1,A sentence.,many,1", None),
+        ("ab,common_voice_en_1,A sentence.,-1,-2", None),
+        (f"ab,common_voice_en_1,A sentence.,{'9' * 5000},1", None),
+        ('ab,common_voice_en_1,"A sentence.,2,1', ""),  # the quotation never ends: no votes
+        (f'ab,common_voice_en_1,"{"a" * 2_000_000}",2,1', None),
+    ],
+    ids=lambda cell: str(cell)[:40],
+)
+def test_rows_of_the_comma_table_are_taken_or_left(row: str, text: str | None) -> None:
+    table = f"client_id,path,sentence,up_votes,down_votes\n{row}\n"
+    found = {key: said.text.strip() for key, said in transcripts.common_voice_commas("", table)}
+    if text is None:
+        assert found == {}
+    else:
+        assert list(found) == ["common_voice_en_1"]
+        assert found["common_voice_en_1"].split(",2,1")[0] == text or text == ""
+
+
+def test_spelled_names_and_dialled_numbers_are_letters_and_digits() -> None:
+    assert dict(transcripts.spelled_and_dialled("metadata.csv", _FORM)) == {
+        "Names/R_1ab": Said("S a m F o x"),
+        "Numbers/R_1ab": Said("8 8 8 5 1 1 2 9 3 0"),
+    }
+
+
+def test_files_of_a_prompt_and_tables_of_files_name_recordings_by_their_stems() -> None:
+    assert dict(transcripts.file_per_prompt("data/arctic_a0001_1593.txt", "Author.")) == {
+        "arctic_a0001": Said("Author.")
+    }
+    table = "speaker,wav_file,transcript\np225,a/p225_001.wav,Please.\np225,,Call.\np225,p225_003.wav\n"
+    assert dict(transcripts.comma_table("transcripts.csv", table)) == {"p225_001": Said("Please.")}
+
+
+_TABLES = (
+    (transcripts.common_voice_rows, "client_id\tpath\tsentence\n"),
+    (transcripts.common_voice_commas, "client_id,path,sentence\n"),
+    (transcripts.common_voice_first_rows, "filename,text\n"),
+    (transcripts.comma_table, "wav_file,transcript\n"),
+    (transcripts.spelled_and_dialled, "Response_ID,Name,Number\n"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("read", "head"), _TABLES)
+def test_broken_tables_say_nothing(read: Callable[[str, str], transcripts.Lines], head: str) -> None:
+    separator = "\t" if "\t" in head else ","
+    row = separator.join(["yes"] * head.count(separator) + ["yes\n"])
+    names = head.strip().split(separator)
+    assert list(read("", f"{head}{row}"))
+    hostile = [
+        "", "\n\n", head, row, "\0" * 9, f"{head}{'a' * 2_000_000}{separator}{row}",
+        f"{head}yes\ryes{separator}yes{separator}yes\n",
+        *(f"{head.replace(name, 'other')}{row}" for name in names if name not in ("Name", "Number")),
+    ]  # fmt: skip
+    for text in hostile:
+        assert list(read("", text)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "damaged"),
+    [
+        ("data.json", transcripts.wake_up_words, b'{"entries": [{'),
+        ("data.json", transcripts.wake_up_words, b"version https://git-lfs.github.com/spec/v1\n"),
+        ("data.json", transcripts.wake_up_words, b"[" * 100_000),
+        ("data.json", transcripts.wake_up_words, bytes(range(256))),
+        ("metadata.csv", transcripts.spelled_and_dialled, b"Other,Columns\nR_1,yes\n"),
+        ("validated.csv", transcripts.common_voice_commas, b"client_id,path\nab,yes\n"),
+        (
+            "validated.csv",
+            transcripts.common_voice_commas,
+            b'client_id,path,sentence\nab,yes,"' + b"a" * 2_000_000,
+        ),
+        ("transcripts.csv", transcripts.comma_table, b"wav_file\nyes.wav\n"),
+    ],
+)
+def test_a_damaged_table_is_named_in_one_sentence(
+    tmp_path: Path, name: str, read: Callable[[str, str], transcripts.Lines], damaged: bytes
+) -> None:
+    repository(tmp_path, "a/b", {"yes.wav": tone(), "no.wav": tone(), name: damaged})
+    row = replace(
+        _ONE, audio=r"(?P<utterance>yes)\.wav", transcripts=(transcripts.Transcripts(re.escape(name), read),)
+    )
+    other = replace(_ONE, corpus="other", audio=r"(?P<label>no)\.wav")
+    gathered = gather([row, other], tmp_path, tmp_path / "out", {})
+    assert [found.text for found in gathered.rows] == ["no"]
+    assert gathered.left_out == {("one", "no transcript"): 1}
+    assert gathered.complaints == ["one: 1 of 1 files with transcripts of a/b are empty or damaged."]
+
+
+@pytest.mark.parametrize("client", ["a\tb", "a\nb", "../../a", "ab cd", "\ud800", "名"])
+def test_what_would_break_the_manifest_is_nobodys_name(tmp_path: Path, client: str) -> None:
+    call = {**_WHOLE_ENTRY, "sessionNumber": client, "fileName": "yes.ulaw"}
+    calls = json.dumps({"entries": [call]}).encode()
+    table = f'client_id,path,sentence,up_votes,down_votes\n"{client}",yes.wav,Yes.,1,0\n'.encode(
+        "utf-8", "replace"
+    )
+    repository(tmp_path, "a/b", {"yes.wav": tone(), "no.wav": tone(), "data.json": calls, "validated.csv": table})
+    row = replace(_ONE, audio=r"(?P<utterance>yes)\.wav")
+    rows = [
+        replace(row, transcripts=(transcripts.Transcripts(r"data\.json", transcripts.wake_up_words),)),
+        replace(row, transcripts=(transcripts.Transcripts(r"validated\.csv", transcripts.common_voice_commas),)),
+        replace(row, audio=r"(?P<label>no)\.wav"),
+    ]
+    gathered = gather(rows, tmp_path, tmp_path / "out", {})
+    assert [found.text for found in gathered.rows] == ["no"]
+
+
+def test_absurdly_long_texts_are_none(tmp_path: Path) -> None:
+    repository(tmp_path, "a/b", {"yes.wav": tone(), "no.wav": tone(), "yes.txt": b"$" + b"9" * 5000})
+    row = replace(
+        _ONE, audio=r"(?P<utterance>yes)\.wav",
+        transcripts=(transcripts.Transcripts(r"\w+\.txt", transcripts.file_per_recording),),
+    )  # fmt: skip
+    gathered = gather([row, replace(_ONE, audio=r"(?P<label>no)\.wav")], tmp_path, tmp_path / "out", {})
+    assert gathered.left_out == {("one", "no transcript"): 1}
+
+
+# -- sound from other forms
+
+
+def test_mu_law_of_a_line_has_the_levels_that_sox_gives() -> None:
+    codes = np.arange(256, dtype=np.uint8)
+    golden = np.fromfile(Path(__file__).parents[2] / "golden" / "g711" / "mu_law_sox.s16", "<i2")
+    samples, rate = soundfile.read(io.BytesIO(mu_law_8k(codes.tobytes())), dtype="int16")
+    assert rate == 8000
+    assert np.array_equal(samples, golden)
+
+
+@given(st.binary(max_size=300).filter(lambda contents: not contents.startswith(b"version")))
+def test_any_bytes_are_mu_law(contents: bytes) -> None:
+    with soundfile.SoundFile(io.BytesIO(mu_law_8k(contents))) as file:
+        assert (file.frames, file.channels) == (len(contents), 1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_the_first_channel_keeps_its_samples(channels: int) -> None:
+    pcm = np.stack([np.arange(-32768, 32768, 9) // (1 + channel) for channel in range(channels)], axis=1)
+    file = io.BytesIO()
+    soundfile.write(file, pcm.astype(np.int16), 44100, format="WAV", subtype="PCM_16")
+    first, rate = soundfile.read(io.BytesIO(first_channel(file.getvalue())), dtype="int16", always_2d=True)
+    assert rate == 44100
+    assert np.array_equal(first, pcm[:, :1])
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "PCM_24", "PCM_U8"])
+def test_the_first_channel_of_other_widths_is_as_loud(subtype: str) -> None:
+    samples = 0.5 * np.sin(np.arange(8000) / 9)
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([samples, 0 * samples], axis=1), 8000, format="WAV", subtype=subtype)
+    first, _ = soundfile.read(io.BytesIO(first_channel(file.getvalue())))
+    assert np.abs(first - samples).max() < 0.01
+
+
+def forged_flac(samples: int) -> bytes:
+    """A FLAC file whose STREAMINFO promises so many samples (36 bits, RFC 9639)."""
+    contents = bytearray(tone(kind="FLAC"))
+    fields = int.from_bytes(contents[18:26], "big") >> 36 << 36
+    contents[18:26] = (fields | samples).to_bytes(8, "big")
+    return bytes(contents)
+
+
+def forged_wav(rate: int = 16000, channels: int = 1) -> bytes:
+    contents = bytearray(tone())
+    contents[22:28] = channels.to_bytes(2, "little") + rate.to_bytes(4, "little")
+    return bytes(contents)
+
+
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (b"", "unreadable audio"),
+        (b"RIFF\xff\xff\xff\xffWAVEfmt ", "unreadable audio"),
+        (_POINTER, "a pointer to Git LFS instead of audio"),
+        (forged_flac(2**36 - 1), "too short or too long a recording"),
+        (forged_flac(30 * 16000), "unreadable audio"),
+        (forged_wav(rate=2**31 - 1), "unreadable audio"),
+        (forged_wav(channels=255), "another number of channels"),
+        (tone(8000, seconds=36), "too short or too long a recording"),
+        (tone(kind="FLAC")[:6000], "unreadable audio"),
+    ],
+    ids=["empty", "head", "pointer", "endless", "promises more", "rate", "channels", "long", "cut off"],
+)
+def test_what_a_header_promises_is_not_believed(contents: bytes, reason: str) -> None:
+    for look in (check_sound, first_channel):
+        with pytest.raises(UnfitSound, match=f"^{reason}$"):
+            look(contents)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_have_a_first_channel_or_are_refused(contents: bytes, with_head: bool) -> None:
+    head = tone(8000, seconds=0.2, hertz=5)[:60] if with_head else b""
+    with suppress(UnfitSound):
+        assert first_channel(head + contents).startswith(b"RIFF")
+
+
+@pytest.mark.parametrize("convert", [big_endian_16k, mu_law_8k])
+def test_a_pointer_is_no_headerless_audio(convert: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(UnfitSound, match=r"^a pointer to Git LFS instead of audio$"):
+        convert(_POINTER)
