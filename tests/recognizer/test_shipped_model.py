@@ -38,11 +38,11 @@ def scores_of(pack: ModelPack, samples: np.ndarray) -> np.ndarray:
 
 
 def test_words_of_real_telephone_speech_are_mostly_right() -> None:
-    """11.4 % when this was written (273 words); a change that costs eight words or more shows here."""
+    """11.0 % when this was written (273 words); a change that costs eight words or more shows here."""
     result = measure("golden", read_test_set(SET), Callwarden())
     assert result.unreadable == 0
     assert result.errors.words == 273
-    assert result.errors.rate < 0.143
+    assert result.errors.rate < 0.139
 
 
 def test_silence_and_noise_have_no_words() -> None:
