@@ -22,6 +22,8 @@ _CUE_GAP_MS: Final = 6_000
 _INTRODUCED_BY: Final = word_set("with from speaking calling here at and how in")
 """What follows an agent's name in "this is kevin from ...": without it, "this is john smith" may be the customer."""
 _SHORT_ANSWER: Final = 4
+_UNSURE: Final = 0.6
+"""Behind a strong cue a word of less confidence is taken for a misheard name whatever it is ("my called brown")."""
 _WEAK: Final = (Cue.OWN_WEAK, Cue.OTHER_WEAK)
 
 
@@ -95,7 +97,7 @@ class NameFinder:
         self, words: LegWords, cue: CueAt, hidden: dict[int, float], kept: set[str], findings: Findings
     ) -> None:
         """Hide the words behind a cue, as far as they can be a name."""
-        taken = self._behind(words, cue)
+        taken = self._behind(words, cue, unsure=True)
         if not taken or self._is_agents_own(words, cue, taken):
             return
         weak = cue.cue in _WEAK
@@ -104,29 +106,40 @@ class NameFinder:
         for index in taken:
             hidden[index] = 0.7 if weak else 0.9
         if not weak:
-            findings.names.update(words.texts[index].removesuffix("'s") for index in taken)
+            names = {words.texts[index].removesuffix("'s") for index in taken}
+            findings.names.update(names - STOP)
 
-    def _behind(self, words: LegWords, cue: CueAt) -> list[int]:
-        """Return the words behind a cue that it makes a name."""
+    def _behind(self, words: LegWords, cue: CueAt, unsure: bool = False) -> list[int]:
+        """Return the words behind a cue that it makes a name; with `unsure` also what may be a misheard one."""
         if cue.cue is Cue.QUESTION:
             return []
         weak = cue.cue in _WEAK
-        taken = self._run(words, cue.last, 2 if cue.cue is Cue.TITLE else _LONGEST, needs_list=weak)
+        longest = 2 if cue.cue is Cue.TITLE else _LONGEST
+        unsure = unsure and cue.cue in (Cue.OWN, Cue.OTHER)
+        taken = self._run(words, cue.last, longest, needs_list=weak, unsure=unsure)
         return [] if weak and taken and not self._convincing(words, taken) else taken
 
-    def _run(self, words: LegWords, behind: int, longest: int, needs_list: bool) -> list[int]:
+    def _run(
+        self, words: LegWords, behind: int, longest: int, needs_list: bool, unsure: bool = False
+    ) -> list[int]:
         """Return the words behind `behind` that may make up a name."""
+
+        def misheard(index: int) -> bool:
+            return unsure and words.heard[index].word.confidence < _UNSURE
+
         taken: list[int] = []
         index = behind + 1
         while (
             index < len(words.heard)
             and words.texts[index] in ("uh", "um", "er", "is", "like")
             and index - behind < 3
+            and not misheard(index)
         ):
             index += 1
         while index < len(words.heard) and len(taken) < longest:
             text = words.texts[index]
-            if text in STOP or len(text) == 1 or not any(character.isalpha() for character in text):
+            no_name = text in STOP or len(text) == 1 or not any(character.isalpha() for character in text)
+            if no_name and not misheard(index):
                 break
             if words.start_ms(index) - words.end_ms(index - 1) > _CUE_GAP_MS:
                 break

@@ -295,6 +295,27 @@ def test_calls_do_not_lend_each_other_their_requests(rig: Rig) -> None:
     assert "we have two of four and one here" in texts(rig.out())
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("my name is my? called? brown? and i need help", "my name is [PERSON_NAME] and i need help"),
+        ("my name is like? the? brown", "my name is [PERSON_NAME]"),
+        ("my name is on the card", "my name is on the card"),
+        ("my name is on the? card", "my name is on the card"),
+    ],
+)
+def test_unsure_words_behind_my_name_is_are_a_misheard_name(rig: Rig, said: str, shown: str) -> None:
+    whole = segment(said.replace("?", ""), 1_000)
+    marks = [word.endswith("?") for word in said.split()]
+    words = tuple(
+        replace(word, confidence=0.4 if unsure else 0.9) for word, unsure in zip(whole.words, marks, strict=True)
+    )
+    later = segment("my called number is in my file", 9_000)
+    rig.write([replace(whole, words=words), later, CallTranscriptEnded(CALL, (1,), 20_000)])
+    rig.step(rig.member(), 3)
+    assert texts(rig.out()) == [shown, "my called number is in my file"]
+
+
 def test_partials_go_to_their_own_topic_and_are_masked_early(rig: Rig) -> None:
     said = "my name is laura and my number is four two four two"
     words = said.split()
